@@ -1,0 +1,51 @@
+"""The client: local SGD with the proximal term, for the epochs that the server asks for."""
+
+from functools import lru_cache
+
+from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from torch import nn
+
+from common.client import LocalWork, train_locally
+from common.engine import report_partition
+from common.experiment.machine import client_device
+from common.randomness import Purpose, generator
+from fedprox.config import FedProxConfig
+from fedprox.dataset import load_dataset
+from fedprox.model import make_model
+
+app = ClientApp()
+app.query()(report_partition)
+
+
+@app.train()
+def train(message: Message, context: Context) -> Message:
+    """Train the global model on this client's examples and send it back with their number."""
+    config = FedProxConfig.from_run_config(context.run_config)
+    client = int(context.node_config["partition-id"])
+    instruction = message.content.config_records["config"]
+    x, y = load_dataset(config).client(client)
+    model = _resident_model(config)
+    model.load_state_dict(message.content.array_records["arrays"].to_torch_state_dict())
+    work = LocalWork(
+        epochs=int(instruction["epochs"]),
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        mu=float(instruction["mu"]),
+    )
+    rng = generator(config.seed, Purpose.BATCH_ORDER, int(instruction["server-round"]), client)
+    train_locally(model, x, y, work, rng)
+    reply = RecordDict(
+        {
+            "arrays": ArrayRecord(model.state_dict()),
+            "metrics": MetricRecord({"num-examples": len(y)}),
+        }
+    )
+    return Message(reply, reply_to=message)
+
+
+@lru_cache(maxsize=1)
+def _resident_model(config: FedProxConfig) -> nn.Module:
+    """Return this process's one model, whose weights every client overwrites."""
+    data = load_dataset(config)
+    return make_model(config, data.num_features, data.num_classes).to(client_device(config))

@@ -1,0 +1,66 @@
+"""The keys of this baseline; their defaults are in ../pyproject.toml."""
+
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from common.experiment.config import (
+    ExperimentConfig,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    Probability,
+)
+from common.strategy.cohort import require_a_complete_client, require_partial_epochs
+
+
+class FedProxConfig(ExperimentConfig):
+    """Schema of ``[tool.flwr.app.config]``; the comments there say what a key means."""
+
+    algorithm: Literal["fedprox", "fedavg"]
+    dataset: Literal["mnist", "synthetic"]
+    normalisation: Literal["per_pixel", "global"]
+    model: Literal["logistic", "cnn"]
+    partition: Literal[
+        "power_law",
+        "iid",
+        "shards",
+        "dirichlet_over_clients",
+        "dirichlet_over_labels",
+        "quantity_skew",
+        "natural",
+    ]
+    dirichlet_alpha: PositiveFloat
+    min_partition_size: NonNegativeInt
+    quantity_sigma: PositiveFloat
+    synthetic_alpha: NonNegativeFloat
+    synthetic_beta: NonNegativeFloat
+    mu: NonNegativeFloat
+    adaptive_mu: bool
+    stragglers_fraction: Probability
+
+    @model_validator(mode="after")
+    def _model_fits_dataset(self) -> Self:
+        if self.model == "cnn" and self.dataset != "mnist":
+            raise ValueError(
+                f"model='cnn' is not allowed with dataset={self.dataset!r}: it must be logistic, "
+                "for the CNN takes images."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _partition_fits_dataset(self) -> Self:
+        if self.partition == "natural" and self.dataset != "synthetic":
+            raise ValueError(
+                f"partition='natural' is not allowed with dataset={self.dataset!r}: it must be "
+                "one of the others, for these data come without clients of their own."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _stragglers_fit_algorithm(self) -> Self:
+        if self.algorithm == "fedavg":
+            require_a_complete_client(self.clients_per_round, self.stragglers_fraction)
+        else:
+            require_partial_epochs(self.num_epochs, self.stragglers_fraction)
+        return self

@@ -1,0 +1,133 @@
+"""MNIST and Synthetic(alpha, beta), split over clients."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.data import ArrayDataset, load, synthetic
+from common.errors import UserInputError
+from common.partition import (
+    Partition,
+    dirichlet_over_clients,
+    dirichlet_over_labels,
+    iid,
+    power_law,
+    quantity_skew,
+    shards,
+)
+from common.randomness import Purpose, generator
+from fedprox.config import FedProxConfig
+from fedprox.normalisation import mnist_normalisation
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class FederatedDataset:
+    """A data set and who owns which training example.
+
+    Attributes:
+        arrays: The data as stored.
+        partition: The clients' training examples.
+        shift: Subtracted from every input, float32 scalar or [features].
+        scale: Divides every input after that, float32 scalar or [features].
+    """
+
+    arrays: ArrayDataset
+    partition: Partition
+    shift: Floats
+    scale: Floats
+
+    @property
+    def num_features(self) -> int:
+        """Length of an input, flattened."""
+        return int(np.prod(self.arrays.x_train.shape[1:]))
+
+    @property
+    def num_classes(self) -> int:
+        """Number of labels."""
+        return self.arrays.num_classes
+
+    def client(self, client: int) -> tuple[Floats, NDArray[np.int64]]:
+        """Return a client's inputs [n_k, features] and labels [n_k]."""
+        examples = self.partition.client(client)
+        return self._inputs(self.arrays.x_train[examples]), self.arrays.y_train[examples]
+
+    def train_set(self) -> tuple[Floats, NDArray[np.int64]]:
+        """Return the inputs and labels of all clients together."""
+        examples = np.sort(self.partition.indices)
+        return self._inputs(self.arrays.x_train[examples]), self.arrays.y_train[examples]
+
+    def test_set(self) -> tuple[Floats, NDArray[np.int64]]:
+        """Return the test inputs and labels."""
+        return self._inputs(self.arrays.x_test), np.asarray(self.arrays.y_test)
+
+    def _inputs(self, x: NDArray[Any]) -> Floats:
+        """Flatten to [n, features] and normalise."""
+        flat = x.reshape(len(x), -1).astype(np.float32)
+        flat -= self.shift
+        flat /= self.scale
+        return flat
+
+
+def load_dataset(config: FedProxConfig) -> FederatedDataset:
+    """Load and partition the data of a configuration; calls with the same data are free.
+
+    Raises:
+        UserInputError: The data set cannot be had, or cannot be partitioned so.
+    """
+    return _load(config.model_copy(update=_NOT_ABOUT_DATA))
+
+
+# Runs of a sweep that differ in these keys only share one data set.
+_NOT_ABOUT_DATA = {
+    "algorithm": "fedprox",
+    "mu": 0.0,
+    "adaptive_mu": False,
+    "stragglers_fraction": 0.0,
+    "learning_rate": 1.0,
+    "num_rounds": 1,
+    "output_dir": "",
+}
+
+
+@lru_cache(maxsize=1)
+def _load(config: FedProxConfig) -> FederatedDataset:
+    if config.dataset == "synthetic":
+        arrays = synthetic(
+            config.synthetic_alpha, config.synthetic_beta, config.num_clients, config.seed
+        )
+        shift, scale = np.zeros((), np.float32), np.ones((), np.float32)
+    else:
+        arrays = load(config.dataset)
+        shift, scale = mnist_normalisation(config.normalisation)
+    return FederatedDataset(arrays, _partition(config, arrays), shift, scale)
+
+
+def _partition(config: FedProxConfig, arrays: ArrayDataset) -> Partition:
+    if arrays.natural_partition is not None and config.partition == "natural":
+        return arrays.natural_partition
+    labels, num_clients, alpha = arrays.y_train, config.num_clients, config.dirichlet_alpha
+    rng = generator(config.seed, Purpose.PARTITION)
+    schemes: dict[str, Callable[[], Partition]] = {
+        "iid": lambda: iid(len(labels), num_clients, rng),
+        "shards": lambda: shards(labels, num_clients, rng),
+        "power_law": lambda: power_law(labels, num_clients, rng),
+        "dirichlet_over_clients": lambda: dirichlet_over_clients(
+            labels, num_clients, alpha, rng, config.min_partition_size
+        ),
+        "dirichlet_over_labels": lambda: dirichlet_over_labels(
+            labels, num_clients, alpha, rng, config.min_partition_size
+        ),
+        "quantity_skew": lambda: quantity_skew(
+            len(labels), num_clients, config.quantity_sigma, rng
+        ),
+    }
+    try:
+        return schemes[config.partition]()
+    except ValueError as error:
+        raise UserInputError(f"partition={config.partition!r} is not possible: {error}") from None

@@ -1,0 +1,61 @@
+"""The server: rounds of FedAvg or FedProx, the global model evaluated after each."""
+
+import numpy as np
+import torch
+from flwr.app import ArrayRecord, Context
+from flwr.serverapp import Grid, ServerApp
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from common.engine import nodes_by_partition
+from common.experiment.machine import check_machine
+from common.experiment.evaluation import evaluate
+from common.experiment.federate import Evaluation, federate
+from fedprox.config import FedProxConfig
+from fedprox.dataset import FederatedDataset, load_dataset
+from fedprox.model import make_model
+from fedprox.strategy import make_strategy
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run the configured experiment."""
+    config = FedProxConfig.from_run_config(context.run_config)
+    check_machine(config)
+    data = load_dataset(config)
+    strategy = make_strategy(config, nodes_by_partition(grid, config.num_clients))
+    model = make_model(config, data.num_features, data.num_classes)
+    initial_arrays = ArrayRecord(model.state_dict())
+    evaluator = Evaluator(model, data, torch.device(config.server_device))
+    federate(grid, strategy, config, initial_arrays, evaluator)
+
+
+class Evaluator:
+    """Evaluates a global model on the test set and on all clients' training examples.
+
+    Args:
+        model: Gets the weights to evaluate.
+        data: The data set.
+        device: Where to evaluate.
+    """
+
+    def __init__(self, model: nn.Module, data: FederatedDataset, device: torch.device) -> None:
+        self._model = model.to(device)
+        self._test = _tensors(data.test_set(), device)
+        self._train = _tensors(data.train_set(), device)
+
+    def __call__(self, arrays: ArrayRecord) -> Evaluation:
+        """Return test accuracy, test loss and f(w), the loss over the training examples."""
+        self._model.load_state_dict(arrays.to_torch_state_dict())
+        test = evaluate(self._model, *self._test)
+        train = evaluate(self._model, *self._train)
+        return Evaluation(test.accuracy, test.loss, train.loss)
+
+
+def _tensors(
+    examples: tuple[NDArray[np.float32], NDArray[np.int64]], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    x, y = examples
+    return torch.tensor(x, device=device), torch.tensor(y, device=device)

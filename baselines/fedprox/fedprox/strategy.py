@@ -1,0 +1,25 @@
+"""The two arms of the paper's comparison."""
+
+from collections.abc import Sequence
+
+from common.strategy import FedAvg, FedProx
+from fedprox.config import FedProxConfig
+
+
+def make_strategy(config: FedProxConfig, nodes: Sequence[int]) -> FedAvg:
+    """Build the configured strategy.
+
+    Args:
+        config: The run's configuration.
+        nodes: Flower node id of every client.
+    """
+    shared = (
+        nodes,
+        config.clients_per_round,
+        config.num_epochs,
+        config.stragglers_fraction,
+        config.seed,
+    )
+    if config.algorithm == "fedavg":
+        return FedAvg(*shared)
+    return FedProx(*shared, mu=config.mu, adaptive_mu=config.adaptive_mu)

@@ -1,0 +1,65 @@
+"""Local training: minibatch SGD on F_k(w) + mu/2 ||w - w_global||^2."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from common.client.logistic import logistic_sgd
+from common.client.work import LocalWork
+from common.threads import use_one_thread
+
+
+def train_locally(
+    model: nn.Module,
+    x: NDArray[np.float32],
+    y: NDArray[np.int64],
+    work: LocalWork,
+    rng: np.random.Generator,
+) -> None:
+    """Run a client's local epochs, in place: the model comes with w_global, leaves with w_k.
+
+    The loss is the mean cross-entropy of a batch. A model that is one linear layer, multinomial
+    logistic regression, takes the compiled path; any other goes through autograd.
+
+    Args:
+        model: Maps a batch of x to logits of shape [batch, classes].
+        x: The client's inputs, shape [n_k, ...]; without examples, the model stays as it is.
+        y: The client's labels, shape [n_k].
+        work: The local problem and its budget.
+        rng: Orders the examples, anew each epoch.
+    """
+    if len(y) == 0:
+        return
+    use_one_thread()
+    order = np.stack([rng.permutation(len(y)) for _ in range(work.epochs)])
+    device = next(model.parameters()).device
+    if isinstance(model, nn.Linear) and device.type == "cpu":
+        logistic_sgd(model.weight.detach().numpy(), model.bias.detach().numpy(), x, y, order, work)
+    else:
+        inputs, labels = torch.tensor(x, device=device), torch.tensor(y, device=device)
+        _autograd_sgd(model, inputs, labels, torch.tensor(order, device=device), work)
+
+
+def _autograd_sgd(model: nn.Module, x: Tensor, y: Tensor, order: Tensor, work: LocalWork) -> None:
+    model.train()
+    w = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    w_global = [parameter.detach().clone() for parameter in w]
+    for epoch_order in order:
+        for batch in epoch_order.split(work.batch_size):
+            loss = nn.functional.cross_entropy(model(x[batch]), y[batch])
+            gradient = torch.autograd.grad(loss, w)
+            with torch.no_grad():
+                add_proximal_gradient(gradient, w, w_global, work.mu)
+                torch._foreach_add_(w, gradient, alpha=-work.learning_rate)
+
+
+def add_proximal_gradient(
+    gradient: tuple[Tensor, ...], w: list[nn.Parameter], w_global: list[Tensor], mu: float
+) -> None:
+    """Add mu (w - w_global), the gradient of the proximal term, in place.
+
+    At mu = 0 nothing is added, which makes FedProx there FedAvg to the last bit.
+    """
+    if mu != 0:
+        torch._foreach_add_(gradient, torch._foreach_sub(w, w_global), alpha=mu)

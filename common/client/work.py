@@ -1,0 +1,23 @@
+"""What a client is asked to do in one round."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class LocalWork:
+    """The local problem of one client and its budget.
+
+    The client minimises h(w) = F_k(w) + mu/2 ||w - w_global||^2 (Li et al. 2020, equation 2) by
+    minibatch SGD from w_global; mu = 0 is the local problem of FedAvg.
+
+    Attributes:
+        epochs: Passes over the client's examples, E, or fewer for a straggler.
+        batch_size: Examples a step, B; the last batch of an epoch may be smaller.
+        learning_rate: Step size, eta.
+        mu: Coefficient of the proximal term.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    mu: float

@@ -1,0 +1,116 @@
+"""Flower's ``Grid`` for simulation: what the inline and the Ray engine have in common."""
+
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from flwr.app import Context, Message, RecordDict, UserConfig
+from flwr.serverapp import Grid
+from flwr.supercore.run import Run
+
+from common.engine.flower import RUN_ID, SERVER_NODE_ID, make_run, number_message
+
+# Node ids are partition ids, shifted past 0, which Flower takes for "no node", and the server's.
+_FIRST_NODE_ID: Final = SERVER_NODE_ID + 1
+
+
+def node_id(client: int) -> int:
+    """Return the Flower node id of a client, given its partition id."""
+    return client + _FIRST_NODE_ID
+
+
+def partition_id(node: int) -> int:
+    """Return the partition id of a client, given its Flower node id."""
+    return node - _FIRST_NODE_ID
+
+
+class SimulationGrid(Grid):
+    """A grid whose nodes are the partitions 0..num_clients-1 of a data set.
+
+    Messages are answered when they are pushed; replies wait to be pulled. What a client keeps in
+    ``context.state`` is there again when it next takes part.
+
+    Args:
+        num_clients: Number of clients.
+        run_config: Flat configuration that every client finds in its context.
+    """
+
+    engine: str
+
+    def __init__(self, num_clients: int, run_config: UserConfig) -> None:
+        self.num_clients = num_clients
+        self.run_config = run_config
+        self._run = make_run()
+        self._states: dict[int, RecordDict] = {}
+        self._replies: dict[str, Message] = {}
+        self._num_pushed = 0
+
+    @abstractmethod
+    def _answer(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """Let the clients answer; the replies may come in any order."""
+
+    @property
+    def nodes(self) -> list[int]:
+        """Node id of every client; the index is the partition id."""
+        return [node_id(client) for client in range(self.num_clients)]
+
+    def set_run(self, run: Run) -> None:
+        """Set the run."""
+        self._run = run
+
+    @property
+    def run(self) -> Run:
+        """The run."""
+        return self._run
+
+    def create_message(
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
+    ) -> Message:
+        """Make a message; ``Message(...)`` does the same."""
+        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Return the node ids of all clients."""
+        return self.nodes
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Let the clients answer; returns one identifier a message, to pull its reply with."""
+        batch = list(messages)
+        for message in batch:
+            number_message(message, str(self._num_pushed))
+            self._num_pushed += 1
+        for reply in self._answer(batch):
+            self._replies[reply.metadata.reply_to_message_id] = reply
+        return [message.metadata.message_id for message in batch]
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Return the replies to these messages that were not pulled before."""
+        return [self._replies.pop(id_) for id_ in message_ids if id_ in self._replies]
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        """Let the clients answer and return their replies, in the order of the messages."""
+        return self.pull_messages(self.push_messages(messages))
+
+    def _keep_state(self, client: int, state: RecordDict) -> None:
+        if state or client in self._states:
+            self._states[client] = state
+
+
+def make_context(
+    client: int, num_clients: int, run_config: UserConfig, state: RecordDict | None
+) -> Context:
+    """Return what Flower's simulation would hand a client beside the message."""
+    return Context(
+        run_id=RUN_ID,
+        node_id=node_id(client),
+        node_config={"partition-id": client, "num-partitions": num_clients},
+        state=RecordDict() if state is None else state,
+        run_config=run_config,
+    )

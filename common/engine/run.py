@@ -1,0 +1,56 @@
+"""Run a server app and a client app in this process or on Ray."""
+
+from typing import Literal
+
+from flwr.app import Context, RecordDict, UserConfig
+from flwr.clientapp import ClientApp
+from flwr.serverapp import ServerApp
+
+from common.engine.flower import RUN_ID, SERVER_NODE_ID, become_server
+from common.engine.grid import SimulationGrid
+from common.engine.inline import InlineGrid
+
+
+def run(
+    server_app: ServerApp,
+    client_app: ClientApp,
+    run_config: UserConfig,
+    *,
+    num_clients: int,
+    engine: Literal["inline", "ray"],
+    num_cpus: float = 1.0,
+    num_gpus: float = 0.0,
+    ray_address: str = "",
+) -> None:
+    """Run a server app against simulated clients; both apps are those that `flwr run` takes.
+
+    Args:
+        server_app: The server's app; what it raises is raised here.
+        client_app: The clients' app.
+        run_config: Flat configuration that both apps find in their context.
+        num_clients: Number of clients, one a partition.
+        engine: "inline" runs the clients in this process, "ray" on a pool of workers.
+        num_cpus: CPUs that a worker reserves.
+        num_gpus: GPUs that a worker reserves.
+        ray_address: Empty for a Ray of our own, else the address of a cluster.
+
+    Raises:
+        UserInputError: The machine or cluster cannot hold one worker.
+    """
+    grid: SimulationGrid
+    if engine == "inline":
+        grid = InlineGrid(client_app, num_clients, run_config)
+    else:
+        # Ray takes a second to import: not for those who do without.
+        from common.engine.ray_engine import RayGrid
+
+        grid = RayGrid(client_app, num_clients, run_config, num_cpus, num_gpus, ray_address)
+    become_server()
+    context = Context(
+        run_id=RUN_ID,
+        node_id=SERVER_NODE_ID,
+        node_config={},
+        state=RecordDict(),
+        run_config=run_config,
+    )
+    server_app(grid, context)

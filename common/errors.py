@@ -1,0 +1,13 @@
+"""The two ways a run ends early, told apart because they have different exit codes."""
+
+
+class UserInputError(ValueError):
+    """The input cannot be run (exit code 2).
+
+    The message is one sentence that names the key, the value and what is allowed. It is raised
+    before any work starts.
+    """
+
+
+class ClientFailure(RuntimeError):
+    """A client raised while it worked, so the round has no result (exit code 1)."""

@@ -1,0 +1,151 @@
+"""The Hydra front end: `python -m <baseline>.main key=value ...`.
+
+The table ``[tool.flwr.app.config]`` of the baseline's pyproject.toml becomes the config named
+"config"; the YAML files of the baseline's ``conf`` folder hold only what differs from it.
+"""
+
+import os
+import re
+import sys
+import traceback
+from pathlib import Path
+from typing import Any, Final
+
+import hydra
+from flwr.clientapp import ClientApp
+from flwr.serverapp import ServerApp
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from common import engine
+from common.errors import ClientFailure, UserInputError
+from common.experiment.config import ExperimentConfig, read_default_config, unknown_key
+from common.experiment.sweep import SweepLauncher, config_values
+
+COMPLETE: Final = 0
+FAILURE: Final = 1
+USER_INPUT: Final = 2
+INTERRUPTED: Final = 130
+
+
+class _Refused(BaseException):
+    """A refusal on its way past Hydra, which would put a report of its own before ours."""
+
+
+def main(
+    package: str, schema: type[ExperimentConfig], server_app: ServerApp, client_app: ClientApp
+) -> int:
+    """Run the experiment, or the sweep, that the command line asks for.
+
+    Args:
+        package: Name of the baseline's package.
+        schema: What the configuration is checked against.
+        server_app: The baseline's server app.
+        client_app: The baseline's client app.
+
+    Returns:
+        The exit code: 0 complete, 2 bad configuration, 1 failure, 130 interrupted.
+    """
+    folder = Path(str(sys.modules[package].__file__)).parent
+    _register(package, schema, folder.parent / "pyproject.toml")
+    work_began = False
+
+    @hydra.main(version_base="1.3", config_path=str(folder / "conf"), config_name="config")
+    def run(values: DictConfig) -> None:
+        nonlocal work_began
+        try:
+            config = schema.parse(config_values(values) | _output_dir())
+            work_began = True
+            engine.run(
+                server_app,
+                client_app,
+                config.to_run_config(),
+                num_clients=config.num_clients,
+                engine=config.engine,
+                num_cpus=config.client_resources.num_cpus,
+                num_gpus=config.client_resources.num_gpus,
+                ray_address=config.ray_address,
+            )
+        except UserInputError as error:
+            raise _Refused(str(error)) from None
+
+    # Otherwise Hydra prints errors its own way and exits with 1, whatever they are.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        run()
+    except KeyboardInterrupt:
+        return _report("Interrupted.", INTERRUPTED)
+    except (_Refused, UserInputError) as error:
+        return _report(str(error), USER_INPUT)
+    except (HydraException, OmegaConfBaseException) as error:
+        return _report(_composition_problem(error, schema), USER_INPUT)
+    except ClientFailure as error:
+        return _report(str(error), FAILURE)
+    except OSError as error:
+        if not work_began:  # Hydra makes the folder of a sweep before it hands over.
+            return _report(f"output_dir is not allowed: it must be writable ({error}).", USER_INPUT)
+        traceback.print_exc()
+        return FAILURE
+    except Exception:
+        traceback.print_exc()
+        return FAILURE
+    return COMPLETE
+
+
+def _register(package: str, schema: type[ExperimentConfig], pyproject: Path) -> None:
+    """Make the defaults Hydra's base config, and our launcher its launcher."""
+    OmegaConf.register_new_resolver("either", lambda first, second: first or second, replace=True)
+    Plugins.instance().register(SweepLauncher)
+    store = ConfigStore.instance()
+    launcher = f"{SweepLauncher.__module__}.{SweepLauncher.__qualname__}"
+    store.store(
+        group="hydra/launcher",
+        name="checked",
+        node={"_target_": launcher, "schema": f"{schema.__module__}.{schema.__qualname__}"},
+    )
+    store.store(name="config", node=_hydra_settings(package) | read_default_config(pyproject))
+
+
+def _hydra_settings(package: str) -> dict[str, Any]:
+    """Leave the run directory to the run itself: nothing is written for a refused one."""
+    time = "${now:%Y-%m-%d}/${now:%H-%M-%S}"
+    return {
+        "defaults": [
+            "_self_",
+            {"override hydra/launcher": "checked"},
+            {"override hydra/job_logging": "none"},
+        ],
+        "hydra": {
+            "job": {"name": package},
+            "output_subdir": None,
+            "run": {"dir": "."},
+            "sweep": {
+                "dir": "${either:${output_dir},multirun/" + time + "}",
+                "subdir": "${hydra.job.num}",
+            },
+        },
+    }
+
+
+def _output_dir() -> dict[str, str]:
+    """Give every run of a sweep a folder of its own; a single run keeps its ``output_dir``."""
+    settings = HydraConfig.get()
+    return {"output_dir": settings.runtime.output_dir} if settings.mode == RunMode.MULTIRUN else {}
+
+
+def _composition_problem(error: Exception, schema: type[ExperimentConfig]) -> str:
+    """Say in one sentence why Hydra could not compose the configuration."""
+    unknown = re.match(r"Could not override '(?P<key>[^']+)'", str(error))
+    if unknown:
+        return unknown_key(unknown["key"], schema)
+    return " ".join(str(error).split())
+
+
+def _report(message: str, code: int) -> int:
+    print(message, file=sys.stderr)
+    return code

@@ -1,0 +1,181 @@
+"""The typed schema that both front ends, Hydra and `flwr run`, check a configuration against.
+
+A baseline keeps every key with its default in the table ``[tool.flwr.app.config]`` of its
+pyproject.toml, and nowhere else; the schema has no defaults. Flower flattens nested tables to
+dotted keys (``client_resources.num_cpus``), Hydra nests them: both forms are understood.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from common.errors import UserInputError
+
+Scalar = bool | int | float | str
+Probability = Annotated[float, Field(ge=0, le=1)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+PositiveInt = Annotated[int, Field(ge=1)]
+# SeedSequence takes a larger seed as two words, which would shift purpose, round and client.
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class ClientResources(BaseModel):
+    """What one worker of the Ray engine reserves; fractions share a core or a GPU."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    num_cpus: PositiveFloat
+    num_gpus: NonNegativeFloat
+
+
+class ExperimentConfig(BaseModel):
+    """Keys that every baseline has. A baseline's own schema derives from this one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    num_clients: PositiveInt
+    clients_per_round: PositiveInt
+    num_rounds: PositiveInt
+    num_epochs: PositiveInt
+    batch_size: PositiveInt
+    learning_rate: PositiveFloat
+    seed: Seed
+    engine: Literal["inline", "ray"]
+    client_resources: ClientResources
+    ray_address: str
+    server_device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")]
+    output_dir: str
+
+    @model_validator(mode="after")
+    def _cohort_fits(self) -> Self:
+        if self.clients_per_round > self.num_clients:
+            raise ValueError(
+                f"clients_per_round={self.clients_per_round} is not allowed: it must be at most "
+                f"num_clients, {self.num_clients}."
+            )
+        return self
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> Self:
+        """Check a configuration, nested or with dotted keys.
+
+        ``repeat_num`` is no key of its own: repetition r of seed s is the run with seed s + r,
+        so that the arms of a sweep meet the same seeds.
+
+        Raises:
+            UserInputError: A key is unknown, missing, of the wrong type or out of range.
+        """
+        nested = nest(values)
+        _add_repetition_to_seed(nested)
+        try:
+            return cls.model_validate(nested)
+        except ValidationError as error:
+            raise UserInputError(_first_problem(error, cls)) from None
+
+    @classmethod
+    def from_run_config(cls, run_config: Mapping[str, Scalar]) -> Self:
+        """Check the flat configuration of a Flower ``Context``; repeated calls are free.
+
+        Raises:
+            UserInputError: As :meth:`parse`.
+        """
+        return _parse_flat(cls, frozenset(run_config.items()))
+
+    def to_run_config(self) -> dict[str, Scalar]:
+        """Return the flat form with dotted keys that a Flower ``Context`` carries."""
+        return flatten(self.model_dump())
+
+
+Config = TypeVar("Config", bound=ExperimentConfig)
+
+
+# Types are part of the key because 1, 1.0 and True are equal but not all allowed.
+@lru_cache(maxsize=64, typed=True)
+def _parse_flat(cls: type[Config], items: frozenset[tuple[str, Scalar]]) -> Config:
+    return cls.parse(dict(items))
+
+
+def read_default_config(pyproject: Path) -> dict[str, Any]:
+    """Return the table ``[tool.flwr.app.config]`` of a baseline's pyproject.toml, nested."""
+    with pyproject.open("rb") as file:
+        table: dict[str, Any] = tomllib.load(file)["tool"]["flwr"]["app"]["config"]
+    return nest(table)
+
+
+def nest(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn dotted keys into nested dictionaries; what is nested already stays so."""
+    nested: dict[str, Any] = {}
+    for dotted, value in values.items():
+        *parents, leaf = str(dotted).split(".")
+        table = nested
+        for parent in parents:
+            table = table.setdefault(parent, {})
+        table[leaf] = nest(value) if isinstance(value, Mapping) else value
+    return nested
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
+    """Turn nested dictionaries into dotted keys, the inverse of :func:`nest`."""
+    flat: dict[str, Scalar] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _add_repetition_to_seed(values: dict[str, Any]) -> None:
+    if "repeat_num" not in values:
+        return
+    repetition = values.pop("repeat_num")
+    if type(repetition) is not int or repetition < 0:
+        raise UserInputError(
+            f"repeat_num={repetition!r} is not allowed: it must be a whole number from 0."
+        )
+    if type(values.get("seed")) is int:  # A seed of the wrong type is the schema's to report.
+        values["seed"] += repetition
+
+
+def _first_problem(error: ValidationError, schema: type[BaseModel]) -> str:
+    """Say the first problem of a configuration in one sentence."""
+    problem = error.errors()[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return unknown_key(key, schema)
+    if problem["type"] == "missing":
+        return f"{key} is missing: it must be given."
+    if problem["type"] == "value_error":
+        return str(problem["ctx"]["error"])
+    rule = problem["msg"].removeprefix("Input should be ").replace("a valid integer", "an integer")
+    rule = rule.replace("a valid ", "a ")
+    if problem["type"] == "string_pattern_mismatch":
+        rule = f"of the form {problem['ctx']['pattern']}"
+    return f"{key}={problem['input']!r} is not allowed: it must be {rule}."
+
+
+def unknown_key(key: str, schema: type[BaseModel]) -> str:
+    """Say in one sentence that a key is unknown, and what was probably meant."""
+    keys = sorted(flat_keys(schema))
+    near = difflib.get_close_matches(key, keys, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"the keys are {', '.join(keys)}."
+    return f"{key} is not a key of this experiment: {hint}"
+
+
+def flat_keys(schema: type[BaseModel], prefix: str = "") -> list[str]:
+    """Return every key of a schema, dotted."""
+    keys: list[str] = []
+    for name, field in schema.model_fields.items():
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            keys += flat_keys(annotation, f"{prefix}{name}.")
+        else:
+            keys.append(f"{prefix}{name}")
+    return keys

@@ -1,0 +1,59 @@
+"""Refuse what this machine does not have, before any work."""
+
+import os
+from pathlib import Path
+
+import torch
+
+from common.errors import UserInputError
+from common.experiment.config import ExperimentConfig
+
+
+def check_machine(config: ExperimentConfig) -> None:
+    """Check the devices and the folder that a configuration names against this machine.
+
+    What a cluster (``ray_address``) has is its own to say.
+
+    Raises:
+        UserInputError: A worker or the server asks for a CPU or GPU that is not there, or
+            ``output_dir`` is below something that is no folder or cannot be written.
+    """
+    if not config.ray_address:
+        cpus, gpus = os.cpu_count() or 1, torch.cuda.device_count()
+        _check_resource("num_cpus", config.client_resources.num_cpus, cpus, "CPUs")
+        _check_resource("num_gpus", config.client_resources.num_gpus, gpus, "GPUs")
+    _check_server_device(config.server_device)
+    _check_output_dir(config.output_dir)
+
+
+def client_device(config: ExperimentConfig) -> torch.device:
+    """Return where clients train: on the GPU that Ray gave the worker, if it reserves any."""
+    return torch.device("cuda" if config.client_resources.num_gpus > 0 else "cpu")
+
+
+def _check_resource(key: str, wanted: float, available: int, what: str) -> None:
+    if wanted > available:
+        raise UserInputError(
+            f"client_resources.{key}={wanted:g} is not allowed: it must be at most {available}, "
+            f"the number of {what} here."
+        )
+
+
+def _check_server_device(device: str) -> None:
+    num_gpus = torch.cuda.device_count()
+    if device != "cpu" and int(device.partition(":")[2] or 0) >= num_gpus:
+        raise UserInputError(
+            f"server_device={device!r} is not allowed: it must be cpu or one of the {num_gpus} "
+            "GPUs here."
+        )
+
+
+def _check_output_dir(output_dir: str) -> None:
+    """Look at the nearest folder that exists; the run makes the rest."""
+    path = Path(output_dir).expanduser().resolve()
+    existing = next(parent for parent in (path, *path.parents) if parent.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise UserInputError(
+            f"output_dir={output_dir!r} is not allowed: it must be a folder that can be written, "
+            f"and {str(existing)!r} is none."
+        )

@@ -1,0 +1,40 @@
+"""The paper's heuristic for mu (Li et al. 2020, section 5.3.2, figures 3 and 11)."""
+
+STEP = 0.1
+FALLS_BEFORE_DECREASE = 5
+
+
+class AdaptiveMu:
+    """Raise mu by 0.1 when the global loss rises; lower it by 0.1 after 5 consecutive falls.
+
+    mu never goes below 0. The paper starts at 1 for IID data and at 0 otherwise, the adverse
+    choice in both cases.
+
+    Args:
+        mu: Where to start.
+    """
+
+    def __init__(self, mu: float) -> None:
+        self.mu = mu
+        self._last_loss: float | None = None
+        self._falls = 0
+
+    def update(self, train_loss: float) -> float:
+        """Return the mu to use next, given the global training loss f(w) just measured.
+
+        The first loss has none before it to compare with and changes nothing. A loss that is not
+        a number counts as a rise.
+        """
+        if self._last_loss is not None:
+            if train_loss < self._last_loss:
+                self._falls += 1
+            elif train_loss == self._last_loss:
+                self._falls = 0
+            else:
+                self._falls = 0
+                self.mu = round(self.mu + STEP, 10)  # 0.3, not 0.30000000000000004
+            if self._falls == FALLS_BEFORE_DECREASE:
+                self._falls = 0
+                self.mu = max(0.0, round(self.mu - STEP, 10))
+        self._last_loss = train_loss
+        return self.mu

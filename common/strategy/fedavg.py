@@ -1,0 +1,164 @@
+"""FedAvg (McMahan et al. 2017, arXiv 1602.05629, algorithm 1), stragglers dropped.
+
+What FedProx changes is in :mod:`common.strategy.fedprox`.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+
+from common.errors import ClientFailure
+from common.strategy.aggregate import weighted_mean
+from common.strategy.cohort import Cohort, require_a_complete_client, sample_cohort
+
+ARRAYS = "arrays"
+CONFIG = "config"
+METRICS = "metrics"
+
+
+@dataclass
+class RoundTraffic:
+    """Who took part in a round, and the serialised payload that it moved.
+
+    Attributes:
+        clients: Partition ids of the cohort, rising.
+        stragglers: Those of them that could not finish in time.
+        bytes_down: Bytes of the records sent to clients, summed over clients.
+        bytes_up: Bytes of the records received from clients, summed over clients.
+    """
+
+    clients: list[int]
+    stragglers: list[int]
+    bytes_down: int = 0
+    bytes_up: int = 0
+
+
+class FedAvg(Strategy):
+    """Each round K clients train from the global model; the server averages, weighted by n_k.
+
+    Clients that straggle are dropped: they send nothing in time (Li et al. 2020, section 5.2).
+
+    Args:
+        nodes: Flower node id of every client; the index is the partition id.
+        clients_per_round: K.
+        num_epochs: E, local epochs.
+        stragglers_fraction: p, in [0, 1]; exactly round(K (1 - p)) of a cohort do not straggle.
+        seed: The run's seed.
+
+    Raises:
+        UserInputError: Every client of a cohort would be dropped.
+    """
+
+    def __init__(
+        self,
+        nodes: Sequence[int],
+        clients_per_round: int,
+        num_epochs: int,
+        stragglers_fraction: float,
+        seed: int,
+    ) -> None:
+        self.nodes = nodes
+        self.clients_per_round = clients_per_round
+        self.num_epochs = num_epochs
+        self.stragglers_fraction = stragglers_fraction
+        self.seed = seed
+        self.mu = 0.0
+        self.traffic = RoundTraffic([], [])
+        self._client_of_node = {node: client for client, node in enumerate(nodes)}
+        self._w_global = ArrayRecord()
+        self._num_sent = 0
+        self._check()
+
+    def _check(self) -> None:
+        require_a_complete_client(self.clients_per_round, self.stragglers_fraction)
+
+    def local_epochs(self, round: int, cohort: Cohort) -> dict[int, int]:
+        """Return the epochs of every client that is to train: FedAvg drops the stragglers."""
+        return {int(client): self.num_epochs for client in cohort.clients[~cohort.stragglers]}
+
+    def observe_train_loss(self, train_loss: float) -> None:
+        """Take note of the global training loss after a round; FedAvg has no use for it."""
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Sample the cohort and tell each client that is to train its work."""
+        cohort = sample_cohort(
+            self.seed,
+            server_round,
+            len(self.nodes),
+            self.clients_per_round,
+            self.stragglers_fraction,
+        )
+        self._w_global = arrays
+        self.traffic = RoundTraffic(
+            clients=cohort.clients.tolist(), stragglers=cohort.clients[cohort.stragglers].tolist()
+        )
+        messages = []
+        for client, epochs in self.local_epochs(server_round, cohort).items():
+            instruction = ConfigRecord(
+                {**config, "server-round": server_round, "epochs": epochs, "mu": self.mu}
+            )
+            content = RecordDict({ARRAYS: arrays, CONFIG: instruction})
+            self.traffic.bytes_down += _count_bytes(content)
+            messages.append(Message(content, self.nodes[client], MessageType.TRAIN))
+        self._num_sent = len(messages)
+        return messages
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Average the client models in the order of their partition ids.
+
+        Raises:
+            ClientFailure: A client raised or did not reply; a mean of the others would be another
+                experiment.
+        """
+        ordered = sorted(replies, key=self._client)
+        for reply in ordered:
+            if reply.has_error():
+                raise ClientFailure(
+                    f"Client {self._client(reply)} failed in round {server_round}: "
+                    f"{reply.error.reason}"
+                )
+        if len(ordered) < self._num_sent:
+            raise ClientFailure(
+                f"{self._num_sent - len(ordered)} of {self._num_sent} clients did not reply in "
+                f"round {server_round}."
+            )
+        contents = [reply.content for reply in ordered]
+        self.traffic.bytes_up = sum(map(_count_bytes, contents))
+        models = [content.array_records[ARRAYS] for content in contents]
+        num_examples = [_num_examples(content) for content in contents]
+        return weighted_mean(models, num_examples, self._w_global), None
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Ask nobody: the server evaluates."""
+        return []
+
+    def aggregate_evaluate(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> MetricRecord | None:
+        """Return None: clients evaluate nothing."""
+        return None
+
+    def summary(self) -> None:
+        """Print nothing: the run directory holds the whole configuration."""
+
+    def _client(self, reply: Message) -> int:
+        return self._client_of_node[reply.metadata.src_node_id]
+
+
+def _count_bytes(content: RecordDict) -> int:
+    return sum(record.count_bytes() for record in content.values())
+
+
+def _num_examples(content: RecordDict) -> int:
+    num_examples = content.metric_records[METRICS]["num-examples"]
+    assert isinstance(num_examples, int)
+    return num_examples

@@ -1,0 +1,55 @@
+"""FedProx (Li et al. 2020, arXiv 1812.06127, algorithm 2) as its difference from FedAvg."""
+
+from collections.abc import Sequence
+
+from common.strategy.adaptive_mu import AdaptiveMu
+from common.strategy.cohort import Cohort, partial_epochs, require_partial_epochs
+from common.strategy.fedavg import FedAvg
+
+
+class FedProx(FedAvg):
+    """FedAvg, but clients add mu/2 ||w - w_global||^2 and stragglers send what they managed.
+
+    Args:
+        nodes: As for FedAvg.
+        clients_per_round: K.
+        num_epochs: E; a straggler does a number drawn uniformly from 1..E-1.
+        stragglers_fraction: p, in [0, 1].
+        seed: The run's seed.
+        mu: Coefficient of the proximal term, >= 0; with ``adaptive_mu``, where it starts.
+        adaptive_mu: Follow the paper's heuristic for mu.
+
+    Raises:
+        UserInputError: There are stragglers, but E = 1 leaves them no number of epochs.
+    """
+
+    def __init__(
+        self,
+        nodes: Sequence[int],
+        clients_per_round: int,
+        num_epochs: int,
+        stragglers_fraction: float,
+        seed: int,
+        mu: float,
+        adaptive_mu: bool = False,
+    ) -> None:
+        super().__init__(nodes, clients_per_round, num_epochs, stragglers_fraction, seed)
+        self.mu = mu
+        self._heuristic = AdaptiveMu(mu) if adaptive_mu else None
+
+    def _check(self) -> None:
+        require_partial_epochs(self.num_epochs, self.stragglers_fraction)
+
+    def local_epochs(self, round: int, cohort: Cohort) -> dict[int, int]:
+        """Return the epochs of every client: E, or fewer for a straggler."""
+        return {
+            int(client): partial_epochs(self.seed, round, int(client), self.num_epochs)
+            if straggles
+            else self.num_epochs
+            for client, straggles in zip(cohort.clients, cohort.stragglers, strict=True)
+        }
+
+    def observe_train_loss(self, train_loss: float) -> None:
+        """Let the heuristic choose the mu of the next round."""
+        if self._heuristic is not None:
+            self.mu = self._heuristic.update(train_loss)

@@ -1,0 +1,13 @@
+"""One thread a process."""
+
+import torch
+
+
+def use_one_thread() -> None:
+    """Give torch a single thread in this process.
+
+    Parallelism comes from clients, one a worker. A second thread gains these models nothing,
+    starves the neighbouring worker, and changes the order of float additions, hence the result.
+    """
+    if torch.get_num_threads() != 1:
+        torch.set_num_threads(1)

@@ -9,5 +9,5 @@ class UserInputError(ValueError):
     """
 
 
-class ClientFailure(RuntimeError):
+class ClientFailedError(RuntimeError):
     """A client raised while it worked, so the round has no result (exit code 1)."""

@@ -43,9 +43,7 @@ def generator(seed: int, purpose: Purpose, round: int = 0, client: int = 0) -> n
 
 
 @contextmanager
-def torch_seeded(
-    seed: int, purpose: Purpose, round: int = 0, client: int = 0
-) -> Iterator[None]:
+def torch_seeded(seed: int, purpose: Purpose, round: int = 0, client: int = 0) -> Iterator[None]:
     """Seed torch's global CPU generator inside the block, and restore it afterwards.
 
     For torch code that takes no generator of its own, such as the initialisation of layers.

@@ -43,10 +43,10 @@ def train_locally(
 
 def _autograd_sgd(model: nn.Module, x: Tensor, y: Tensor, order: Tensor, work: LocalWork) -> None:
     model.train()
-    w = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    w: list[Tensor] = [parameter for parameter in model.parameters() if parameter.requires_grad]
     w_global = [parameter.detach().clone() for parameter in w]
     for epoch_order in order:
-        for batch in epoch_order.split(work.batch_size):
+        for batch in torch.split(epoch_order, work.batch_size):
             loss = nn.functional.cross_entropy(model(x[batch]), y[batch])
             gradient = torch.autograd.grad(loss, w)
             with torch.no_grad():
@@ -55,11 +55,12 @@ def _autograd_sgd(model: nn.Module, x: Tensor, y: Tensor, order: Tensor, work: L
 
 
 def add_proximal_gradient(
-    gradient: tuple[Tensor, ...], w: list[nn.Parameter], w_global: list[Tensor], mu: float
+    gradient: tuple[Tensor, ...], w: list[Tensor], w_global: list[Tensor], mu: float
 ) -> None:
     """Add mu (w - w_global), the gradient of the proximal term, in place.
 
     At mu = 0 nothing is added, which makes FedProx there FedAvg to the last bit.
     """
     if mu != 0:
-        torch._foreach_add_(gradient, torch._foreach_sub(w, w_global), alpha=mu)
+        for g, now, start in zip(gradient, w, w_global, strict=True):
+            g.add_(now - start, alpha=mu)

@@ -25,7 +25,13 @@ def mnist() -> ArrayDataset:
         UserInputError: It is neither on disk nor reachable.
     """
     arrays = memory_mapped(f"mnist-{fingerprint('mnist', SPLITS)}", _decode)
-    return ArrayDataset(**arrays, num_classes=NUM_CLASSES)
+    return ArrayDataset(
+        x_train=arrays["x_train"],
+        y_train=arrays["y_train"],
+        x_test=arrays["x_test"],
+        y_test=arrays["y_test"],
+        num_classes=NUM_CLASSES,
+    )
 
 
 def _decode() -> dict[str, NDArray[Any]]:

@@ -78,6 +78,7 @@ class SuperLink:
         self._guard = subprocess.Popen(
             [sys.executable, "-c", _GUARD, home, _SCRIPTS / "flower-superlink", *command],
             env=self._environment,
+            bufsize=0,
             stdin=subprocess.PIPE,
             stdout=self._log,
             stderr=subprocess.STDOUT,
@@ -101,8 +102,13 @@ class SuperLink:
 
     def stop(self) -> None:
         """End the SuperLink, its runs, and every process of theirs."""
-        if self._guard.poll() is None:
-            self._guard.communicate(b"stop")
+        assert self._guard.stdin is not None
+        # Written, not only closed: a process that the caller forked may hold the pipe open.
+        if not self._guard.stdin.closed:
+            with contextlib.suppress(BrokenPipeError):
+                self._guard.stdin.write(b"stop")
+            self._guard.stdin.close()
+        self._guard.wait()
         self._log.close()
 
     def flwr(self, *arguments: str | Path) -> subprocess.Popen[str]:

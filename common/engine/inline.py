@@ -29,9 +29,7 @@ class InlineGrid(SimulationGrid):
 
     def _answer_one(self, message: Message) -> Message:
         client = partition_id(message.metadata.dst_node_id)
-        context = make_context(
-            client, self.num_clients, self.run_config, self._states.get(client)
-        )
+        context = make_context(client, self.num_clients, self.run_config, self._states.get(client))
         reply = answer(self._client_app, message, context)
         self._keep_state(client, context.state)
         return reply

@@ -49,9 +49,7 @@ def _wait_for_nodes(grid: Grid, num_clients: int) -> list[int]:
     """Wait until the nodes are there; Flower starts the server app before they are."""
     nodes = list(grid.get_node_ids())
     last_arrival = time.monotonic()
-    while (
-        len(nodes) < num_clients and time.monotonic() - last_arrival < SECONDS_WITHOUT_A_NEW_NODE
-    ):
+    while len(nodes) < num_clients and time.monotonic() - last_arrival < SECONDS_WITHOUT_A_NEW_NODE:
         time.sleep(0.1)
         now = list(grid.get_node_ids())
         if len(now) > len(nodes):

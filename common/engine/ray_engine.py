@@ -8,7 +8,7 @@ from flwr.clientapp import ClientApp
 
 from common.engine.broadcast import Envelope, split_shared
 from common.engine.grid import SimulationGrid, partition_id
-from common.engine.worker_pool import worker_pool
+from common.engine.worker_pool import Actor, Answer, worker_pool
 
 
 class RayGrid(SimulationGrid):
@@ -37,7 +37,7 @@ class RayGrid(SimulationGrid):
         super().__init__(num_clients, run_config)
         self._client_app = client_app
         self._pool_arguments = (num_cpus, num_gpus, ray_address)
-        self._workers: list[ray.actor.ActorHandle] = []
+        self._workers: list[Actor] = []
 
     def _answer(self, messages: Sequence[Message]) -> Sequence[Message]:
         if not messages:
@@ -49,7 +49,7 @@ class RayGrid(SimulationGrid):
         ]
         workers = self._prepared_workers(len(messages))
         reference = ray.put(broadcast)
-        answers = ray.get(
+        answers: list[list[Answer]] = ray.get(
             [
                 worker.answer.remote(envelopes[first :: len(workers)], reference)
                 for first, worker in enumerate(workers)
@@ -61,7 +61,7 @@ class RayGrid(SimulationGrid):
             replies.append(reply)
         return replies
 
-    def _prepared_workers(self, wanted: int) -> Sequence[ray.actor.ActorHandle]:
+    def _prepared_workers(self, wanted: int) -> Sequence[Actor]:
         """Return up to ``wanted`` workers that know this run.
 
         The first call starts the pool: not earlier, so that bad input is refused before that.

@@ -1,8 +1,10 @@
 """A pool of Ray actors that outlives a run, so that a sweep pays for its start once."""
 
+import logging
 import os
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import ray
 from flwr.app import ArrayRecord, Message, RecordDict, UserConfig
@@ -17,6 +19,8 @@ from common.threads import use_one_thread
 # What a worker must know of a run: the clients' app, num_clients and the flat configuration.
 Run = tuple[ClientApp, int, UserConfig]
 Answer = tuple[Message, RecordDict]
+# Ray gives actors their methods at run time: nothing more precise is known of them.
+Actor = Any
 LOOPBACK = "127.0.0.1"
 
 
@@ -64,15 +68,15 @@ class WorkerPool:
 
     def __init__(self, num_cpus: float, num_gpus: float, ray_address: str) -> None:
         _connect(ray_address)
-        resources = ray.cluster_resources()
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         self.size = min(
             _workers_that_fit("num_cpus", num_cpus, resources.get("CPU", 0)),
             _workers_that_fit("num_gpus", num_gpus, resources.get("GPU", 0)),
         )
         self._actor_class = ray.remote(num_cpus=num_cpus, num_gpus=num_gpus)(Worker)
-        self._actors: list[ray.actor.ActorHandle] = []
+        self._actors: list[Actor] = []
 
-    def workers(self, wanted: int) -> Sequence[ray.actor.ActorHandle]:
+    def workers(self, wanted: int) -> Sequence[Actor]:
         """Return up to ``wanted`` workers, starting those that do not run yet."""
         environment = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
         while len(self._actors) < min(wanted, self.size):
@@ -106,12 +110,12 @@ def _connect(ray_address: str) -> None:
             address="local",
             include_dashboard=False,
             log_to_driver=False,
-            logging_level="WARNING",
+            logging_level=logging.WARNING,
             _node_ip_address=LOOPBACK,
         )
         return
     try:
-        ray.init(address=ray_address, log_to_driver=False, logging_level="WARNING")
+        ray.init(address=ray_address, log_to_driver=False, logging_level=logging.WARNING)
     except (ConnectionError, ValueError) as error:
         raise UserInputError(
             f"ray_address={ray_address!r} is not allowed: it must be empty or the address of a "
@@ -121,7 +125,7 @@ def _connect(ray_address: str) -> None:
 
 def _workers_that_fit(key: str, wanted: float, available: float) -> int:
     if wanted == 0:
-        return int(2**31)
+        return 2**31
     if wanted > available:
         raise UserInputError(
             f"client_resources.{key}={wanted} is not allowed: it must be at most {available:g}, "

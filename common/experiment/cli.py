@@ -16,25 +16,20 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from common import engine
-from common.errors import ClientFailure, UserInputError
+from common.errors import ClientFailedError, UserInputError
 from common.experiment.config import ExperimentConfig, read_default_config, unknown_key
-from common.experiment.sweep import SweepLauncher, config_values
+from common.experiment.sweep import CheckEveryRun, Refused, config_values
 
 COMPLETE: Final = 0
 FAILURE: Final = 1
 USER_INPUT: Final = 2
 INTERRUPTED: Final = 130
-
-
-class _Refused(BaseException):
-    """A refusal on its way past Hydra, which would put a report of its own before ours."""
 
 
 def main(
@@ -72,7 +67,7 @@ def main(
                 ray_address=config.ray_address,
             )
         except UserInputError as error:
-            raise _Refused(str(error)) from None
+            raise Refused(str(error)) from None
 
     # Otherwise Hydra prints errors its own way and exits with 1, whatever they are.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -80,11 +75,11 @@ def main(
         run()
     except KeyboardInterrupt:
         return _report("Interrupted.", INTERRUPTED)
-    except (_Refused, UserInputError) as error:
+    except (Refused, UserInputError) as error:
         return _report(str(error), USER_INPUT)
     except (HydraException, OmegaConfBaseException) as error:
         return _report(_composition_problem(error, schema), USER_INPUT)
-    except ClientFailure as error:
+    except ClientFailedError as error:
         return _report(str(error), FAILURE)
     except OSError as error:
         if not work_began:  # Hydra makes the folder of a sweep before it hands over.
@@ -98,30 +93,21 @@ def main(
 
 
 def _register(package: str, schema: type[ExperimentConfig], pyproject: Path) -> None:
-    """Make the defaults Hydra's base config, and our launcher its launcher."""
+    """Make the table of defaults Hydra's base config."""
     OmegaConf.register_new_resolver("either", lambda first, second: first or second, replace=True)
-    Plugins.instance().register(SweepLauncher)
-    store = ConfigStore.instance()
-    launcher = f"{SweepLauncher.__module__}.{SweepLauncher.__qualname__}"
-    store.store(
-        group="hydra/launcher",
-        name="checked",
-        node={"_target_": launcher, "schema": f"{schema.__module__}.{schema.__qualname__}"},
-    )
-    store.store(name="config", node=_hydra_settings(package) | read_default_config(pyproject))
+    settings = _hydra_settings(package, f"{schema.__module__}.{schema.__qualname__}")
+    ConfigStore.instance().store(name="config", node=settings | read_default_config(pyproject))
 
 
-def _hydra_settings(package: str) -> dict[str, Any]:
+def _hydra_settings(package: str, schema: str) -> dict[str, Any]:
     """Leave the run directory to the run itself: nothing is written for a refused one."""
     time = "${now:%Y-%m-%d}/${now:%H-%M-%S}"
+    check = f"{CheckEveryRun.__module__}.{CheckEveryRun.__qualname__}"
     return {
-        "defaults": [
-            "_self_",
-            {"override hydra/launcher": "checked"},
-            {"override hydra/job_logging": "none"},
-        ],
+        "defaults": ["_self_", {"override hydra/job_logging": "none"}],
         "hydra": {
             "job": {"name": package},
+            "callbacks": {"check_every_run": {"_target_": check, "schema": schema}},
             "output_subdir": None,
             "run": {"dir": "."},
             "sweep": {

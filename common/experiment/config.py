@@ -75,9 +75,10 @@ class ExperimentConfig(BaseModel):
         nested = nest(values)
         _add_repetition_to_seed(nested)
         try:
-            return cls.model_validate(nested)
+            config: Self = cls.model_validate(nested)
         except ValidationError as error:
             raise UserInputError(_first_problem(error, cls)) from None
+        return config
 
     @classmethod
     def from_run_config(cls, run_config: Mapping[str, Scalar]) -> Self:
@@ -86,7 +87,8 @@ class ExperimentConfig(BaseModel):
         Raises:
             UserInputError: As :meth:`parse`.
         """
-        return _parse_flat(cls, frozenset(run_config.items()))
+        config: Self = _parse_flat(cls, frozenset(run_config.items()))
+        return config
 
     def to_run_config(self) -> dict[str, Scalar]:
         """Return the flat form with dotted keys that a Flower ``Context`` carries."""

@@ -34,7 +34,7 @@ def evaluate(model: nn.Module, x: Tensor, y: Tensor) -> Metrics:
     model.eval()
     loss = 0.0
     correct = 0
-    for inputs, labels in zip(x.split(_CHUNK), y.split(_CHUNK), strict=True):
+    for inputs, labels in zip(torch.split(x, _CHUNK), torch.split(y, _CHUNK), strict=True):
         logits = model(inputs)
         loss += nn.functional.cross_entropy(logits, labels, reduction="sum").item()
         correct += int((logits.argmax(dim=1) == labels).sum())

@@ -47,7 +47,7 @@ def federate(
 
     Raises:
         UserInputError: ``output_dir`` cannot be used.
-        ClientFailure: A client raised.
+        ClientFailedError: A client raised.
     """
     use_one_thread()
     directory = RunDirectory(config, engine=getattr(grid, "engine", "flower"))
@@ -110,9 +110,7 @@ class _Recorder:
         self._rounds = server_round
         self._bytes_up += traffic.bytes_up
         self._bytes_down += traffic.bytes_down
-        self._progress.round_finished(
-            server_round, evaluation.test_accuracy, evaluation.test_loss
-        )
+        self._progress.round_finished(server_round, evaluation.test_accuracy, evaluation.test_loss)
         return None
 
     def summary(self) -> dict[str, object]:

@@ -56,10 +56,8 @@ class Progress:
                 self._task, completed=round, description=f"round {round}", figures=figures
             )
         elif self._is_due(round):
-            print(
-                f"round {round}/{self._num_rounds}  {figures}  {self._seconds_left(round):.0f} s left",
-                flush=True,
-            )
+            left = f"{self._seconds_left(round):.0f} s left"
+            print(f"round {round}/{self._num_rounds}  {figures}  {left}", flush=True)
 
     def _is_due(self, round: int) -> bool:
         every = max(1, self._num_rounds // _PLAIN_LINES)

@@ -1,47 +1,59 @@
-"""A Hydra launcher that checks every run of a sweep before it starts the first."""
+"""Check every run of a Hydra sweep before the first one starts."""
 
-from collections.abc import Sequence
 from typing import Any
 
-from hydra._internal.core_plugins.basic_launcher import BasicLauncher
-from hydra.core.utils import JobReturn
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
+from common.errors import UserInputError
 from common.experiment.config import ExperimentConfig
+
+
+class Refused(BaseException):
+    """A refusal on its way past Hydra, which reports mere exceptions itself, its own way."""
 
 
 def config_values(values: DictConfig) -> dict[str, Any]:
     """Return a composed configuration as plain dictionaries, without Hydra's own part."""
-    plain = OmegaConf.to_container(values, resolve=True)
+    keys = [str(key) for key in values if key != "hydra"]
+    plain = OmegaConf.to_container(OmegaConf.masked_copy(values, keys), resolve=True)
     assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items() if key != "hydra"}
+    return {str(key): value for key, value in plain.items()}
 
 
-class SweepLauncher(BasicLauncher):
-    """Runs the jobs of a sweep one after another, all of them checked beforehand.
+class CheckEveryRun(Callback):
+    """A Hydra callback that parses the configuration of every run of a sweep.
 
     Args:
-        schema: Import path of the schema that configurations are checked against.
+        schema: Import path of the schema to parse them with.
     """
 
     def __init__(self, schema: str) -> None:
-        super().__init__()
         self._schema: type[ExperimentConfig] = get_class(schema)
 
-    def launch(
-        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
-    ) -> Sequence[JobReturn]:
-        """Check all jobs, then run them.
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Compose and check all runs.
 
         Raises:
-            UserInputError: A job's configuration cannot be run; none was started.
+            Refused: A run's configuration is not allowed; none was started.
         """
-        assert self.hydra_context is not None
-        assert self.config is not None
-        loader = self.hydra_context.config_loader
-        for overrides in job_overrides:
-            job = loader.load_sweep_config(self.config, list(overrides))
-            with_number = OmegaConf.masked_copy(job, [key for key in job if key != "hydra"])
-            self._schema.parse(config_values(with_number))
-        return super().launch(job_overrides, initial_job_idx)
+        loader = GlobalHydra.instance().config_loader()
+        for overrides in _expand(config):
+            run = loader.load_sweep_config(config, overrides)
+            try:
+                self._schema.parse(config_values(run))
+            except UserInputError as error:
+                raise Refused(str(error)) from None
+
+
+def _expand(config: DictConfig) -> list[list[str]]:
+    """Return the overrides of every run, as Hydra's own sweeper is going to expand them."""
+    parameters = config.hydra.sweeper.params or {}
+    swept = [f"{key}={value}" for key, value in parameters.items()]
+    parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+    parsed = parser.parse_overrides([*swept, *config.hydra.overrides.task])
+    return [run for batch in BasicSweeper.split_arguments(parsed, None) for run in batch]

@@ -6,17 +6,14 @@ What FedProx changes is in :mod:`common.strategy.fedprox`.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
-from common.errors import ClientFailure
+from common.errors import ClientFailedError
+from common.protocol import ARRAYS, TrainInstruction, count_bytes, num_examples
 from common.strategy.aggregate import weighted_mean
 from common.strategy.cohort import Cohort, require_a_complete_client, sample_cohort
-
-ARRAYS = "arrays"
-CONFIG = "config"
-METRICS = "metrics"
 
 
 @dataclass
@@ -99,11 +96,8 @@ class FedAvg(Strategy):
         )
         messages = []
         for client, epochs in self.local_epochs(server_round, cohort).items():
-            instruction = ConfigRecord(
-                {**config, "server-round": server_round, "epochs": epochs, "mu": self.mu}
-            )
-            content = RecordDict({ARRAYS: arrays, CONFIG: instruction})
-            self.traffic.bytes_down += _count_bytes(content)
+            content = TrainInstruction(server_round, epochs, self.mu).to_content(arrays)
+            self.traffic.bytes_down += count_bytes(content)
             messages.append(Message(content, self.nodes[client], MessageType.TRAIN))
         self._num_sent = len(messages)
         return messages
@@ -114,26 +108,24 @@ class FedAvg(Strategy):
         """Average the client models in the order of their partition ids.
 
         Raises:
-            ClientFailure: A client raised or did not reply; a mean of the others would be another
-                experiment.
+            ClientFailedError: A client raised or did not reply; a mean of the others would be
+                another experiment.
         """
         ordered = sorted(replies, key=self._client)
         for reply in ordered:
             if reply.has_error():
-                raise ClientFailure(
+                raise ClientFailedError(
                     f"Client {self._client(reply)} failed in round {server_round}: "
                     f"{reply.error.reason}"
                 )
         if len(ordered) < self._num_sent:
-            raise ClientFailure(
+            raise ClientFailedError(
                 f"{self._num_sent - len(ordered)} of {self._num_sent} clients did not reply in "
                 f"round {server_round}."
             )
-        contents = [reply.content for reply in ordered]
-        self.traffic.bytes_up = sum(map(_count_bytes, contents))
-        models = [content.array_records[ARRAYS] for content in contents]
-        num_examples = [_num_examples(content) for content in contents]
-        return weighted_mean(models, num_examples, self._w_global), None
+        self.traffic.bytes_up = sum(count_bytes(reply.content) for reply in ordered)
+        models = [reply.content.array_records[ARRAYS] for reply in ordered]
+        return weighted_mean(models, [num_examples(r) for r in ordered], self._w_global), None
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -152,13 +144,3 @@ class FedAvg(Strategy):
 
     def _client(self, reply: Message) -> int:
         return self._client_of_node[reply.metadata.src_node_id]
-
-
-def _count_bytes(content: RecordDict) -> int:
-    return sum(record.count_bytes() for record in content.values())
-
-
-def _num_examples(content: RecordDict) -> int:
-    num_examples = content.metric_records[METRICS]["num-examples"]
-    assert isinstance(num_examples, int)
-    return num_examples

@@ -2,13 +2,14 @@
 
 from functools import lru_cache
 
-from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, Context, Message
 from flwr.clientapp import ClientApp
 from torch import nn
 
 from common.client import LocalWork, train_locally
 from common.engine import report_partition
 from common.experiment.machine import client_device
+from common.protocol import ARRAYS, TrainInstruction, train_reply
 from common.randomness import Purpose, generator
 from fedprox.config import FedProxConfig
 from fedprox.dataset import load_dataset
@@ -23,25 +24,19 @@ def train(message: Message, context: Context) -> Message:
     """Train the global model on this client's examples and send it back with their number."""
     config = FedProxConfig.from_run_config(context.run_config)
     client = int(context.node_config["partition-id"])
-    instruction = message.content.config_records["config"]
+    instruction = TrainInstruction.of(message)
     x, y = load_dataset(config).client(client)
     model = _resident_model(config)
-    model.load_state_dict(message.content.array_records["arrays"].to_torch_state_dict())
+    model.load_state_dict(message.content.array_records[ARRAYS].to_torch_state_dict())
     work = LocalWork(
-        epochs=int(instruction["epochs"]),
+        epochs=instruction.epochs,
         batch_size=config.batch_size,
         learning_rate=config.learning_rate,
-        mu=float(instruction["mu"]),
+        mu=instruction.mu,
     )
-    rng = generator(config.seed, Purpose.BATCH_ORDER, int(instruction["server-round"]), client)
+    rng = generator(config.seed, Purpose.BATCH_ORDER, instruction.server_round, client)
     train_locally(model, x, y, work, rng)
-    reply = RecordDict(
-        {
-            "arrays": ArrayRecord(model.state_dict()),
-            "metrics": MetricRecord({"num-examples": len(y)}),
-        }
-    )
-    return Message(reply, reply_to=message)
+    return train_reply(message, ArrayRecord(model.state_dict()), len(y))
 
 
 @lru_cache(maxsize=1)

@@ -37,6 +37,8 @@ def _per_pixel() -> tuple[Floats, Floats]:
     pixels = load("mnist").x_train.reshape(-1, 28 * 28)
     mean = pixels.sum(axis=0, dtype=np.int64) / len(pixels)
     # In pieces, for 60,000 images of squares would take 376 MB in every worker.
-    squares = sum(np.square(part, dtype=np.int64).sum(axis=0) for part in np.array_split(pixels, 60))
+    squares = sum(
+        np.square(part, dtype=np.int64).sum(axis=0) for part in np.array_split(pixels, 60)
+    )
     std = np.sqrt(squares / len(pixels) - mean**2)
     return mean.astype(np.float32), (std + 0.001).astype(np.float32)

@@ -1,0 +1,57 @@
+"""What server and client write to each other in a round of training."""
+
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+
+ARRAYS: Final = "arrays"
+INSTRUCTION: Final = "config"
+METRICS: Final = "metrics"
+NUM_EXAMPLES: Final = "num-examples"
+
+
+@dataclass(frozen=True)
+class TrainInstruction:
+    """What the server asks of one client beside the global model.
+
+    Attributes:
+        server_round: The round, from 1.
+        epochs: Local epochs to do.
+        mu: Coefficient of the proximal term.
+    """
+
+    server_round: int
+    epochs: int
+    mu: float
+
+    def to_content(self, w_global: ArrayRecord) -> RecordDict:
+        """Return the content of the message that asks for this."""
+        instruction = ConfigRecord(
+            {"server-round": self.server_round, "epochs": self.epochs, "mu": self.mu}
+        )
+        return RecordDict({ARRAYS: w_global, INSTRUCTION: instruction})
+
+    @classmethod
+    def of(cls, message: Message) -> Self:
+        """Read the instruction that a client received."""
+        record: dict[str, Any] = dict(message.content.config_records[INSTRUCTION])
+        return cls(record["server-round"], record["epochs"], record["mu"])
+
+
+def train_reply(message: Message, w_k: ArrayRecord, num_examples: int) -> Message:
+    """Answer with a client's model and n_k, the number of examples it was trained on."""
+    metrics = MetricRecord({NUM_EXAMPLES: num_examples})
+    return Message(RecordDict({ARRAYS: w_k, METRICS: metrics}), reply_to=message)
+
+
+def num_examples(reply: Message) -> int:
+    """Read n_k from a client's reply."""
+    n_k = reply.content.metric_records[METRICS][NUM_EXAMPLES]
+    assert isinstance(n_k, int)
+    return n_k
+
+
+def count_bytes(content: RecordDict) -> int:
+    """Return what the serialised records of a message weigh, names included."""
+    return sum(record.count_bytes() for record in content.values())

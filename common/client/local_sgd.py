@@ -24,12 +24,12 @@ def train_locally(
 
     Args:
         model: Maps a batch of x to logits of shape [batch, classes].
-        x: The client's inputs, shape [n_k, ...]; without examples, the model stays as it is.
+        x: The client's inputs, shape [n_k, ...]; without any, the model stays.
         y: The client's labels, shape [n_k].
         work: The local problem and its budget.
         rng: Orders the examples, anew each epoch.
     """
-    if len(y) == 0:
+    if len(y) == 0 or work.epochs == 0:
         return
     use_one_thread()
     order = np.stack([rng.permutation(len(y)) for _ in range(work.epochs)])

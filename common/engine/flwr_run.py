@@ -67,6 +67,8 @@ class SuperLink:
     """
 
     def __enter__(self) -> Self:
+        if sys.platform != "linux":
+            raise UserInputError("This needs Linux: on other systems, use `flwr run` itself.")
         port = _free_port()
         home = Path(tempfile.mkdtemp(prefix="flowerbed-superlink-"))
         (home / "config.toml").write_text(
@@ -76,7 +78,7 @@ class SuperLink:
         self._log = tempfile.TemporaryFile()
         command = f"--insecure --simulation --host {_LOOPBACK} --port {port}".split()
         self._guard = subprocess.Popen(
-            [sys.executable, "-c", _GUARD, home, _SCRIPTS / "flower-superlink", *command],
+            [sys.executable, "-P", "-c", _GUARD, home, _SCRIPTS / "flower-superlink", *command],
             env=self._environment,
             bufsize=0,
             stdin=subprocess.PIPE,
@@ -373,10 +375,8 @@ def _end_processes(setting: str) -> None:
     sessions: set[int] = set()
     for number, patience in ((signal.SIGTERM, _PATIENCE), (signal.SIGKILL, _KILL_TIMEOUT)):
         deadline = time.monotonic() + patience
-        told = {os.getpid()}
-        while (running := _processes(setting, sessions) - {os.getpid()}) and (
-            time.monotonic() < deadline
-        ):
+        told: set[int] = set()
+        while time.monotonic() < deadline and (running := _processes(setting, sessions)):
             for pid in running - told:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, number)
@@ -385,7 +385,7 @@ def _end_processes(setting: str) -> None:
 
 
 def _processes(setting: str, sessions: set[int]) -> set[int]:
-    """Return the processes with a setting in their environment or in one of some sessions.
+    """Return the other processes with a setting in their environment or in one of some sessions.
 
     The sessions of the processes with the setting are added to those given. Parents tell nothing:
     Ray's processes get new ones when the simulation ends. Neither is the environment enough:
@@ -400,7 +400,7 @@ def _processes(setting: str, sessions: set[int]) -> set[int]:
             session_of[int(folder.name)] = int(session)
             if setting.encode() in (folder / "environ").read_bytes().split(b"\0"):
                 sessions.add(int(session))
-    return {pid for pid, session in session_of.items() if session in sessions}
+    return {pid for pid, session in session_of.items() if session in sessions} - {os.getpid()}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -412,17 +412,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("app", help="folder of the app, such as baselines/fedprox")
     parser.add_argument("pairs", nargs="*", metavar="key=value", help="as for the Hydra front end")
     options = parser.parse_args(arguments)
-    try:
-        request = parse_request(options.app, options.pairs)
-    except UserInputError as error:
-        print(error, file=sys.stderr)
-        return WRONG_USAGE
     # Also where a shell started this in the background, which would have it ignore Ctrl-C.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
+        request = parse_request(options.app, options.pairs)
         with SuperLink() as superlink:
             return flwr_run(**vars(request), superlink=superlink)
+    except UserInputError as error:
+        print(error, file=sys.stderr)
+        return WRONG_USAGE
     except KeyboardInterrupt:
         return INTERRUPTED
 

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +24,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from common import engine
 from common.errors import ClientFailedError, UserInputError
-from common.experiment.config import ExperimentConfig, read_default_config, unknown_key
+from common.experiment.config import (
+    Config,
+    ExperimentConfig,
+    read_default_config,
+    unknown_key,
+)
 from common.experiment.sweep import CheckEveryRun, Refused, config_values
 
 COMPLETE: Final = 0
@@ -46,16 +52,12 @@ def main(
     Returns:
         The exit code: 0 complete, 2 bad configuration, 1 failure, 130 interrupted.
     """
-    folder = Path(str(sys.modules[package].__file__)).parent
-    _register(package, schema, folder.parent / "pyproject.toml")
-    work_began = False
+    _register(package, schema)
 
-    @hydra.main(version_base="1.3", config_path=str(folder / "conf"), config_name="config")
+    @hydra.main(version_base="1.3", config_path=_conf(package), config_name="config")
     def run(values: DictConfig) -> None:
-        nonlocal work_began
         try:
             config = schema.parse(config_values(values) | _output_dir())
-            work_began = True
             engine.run(
                 server_app,
                 client_app,
@@ -71,8 +73,30 @@ def main(
 
     # Otherwise Hydra prints errors its own way and exits with 1, whatever they are.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    return exit_code(run, schema)
+
+
+def compose_config(package: str, schema: type[Config], overrides: Sequence[str]) -> Config:
+    """Return the configuration that ``main`` would run for these arguments.
+
+    Args:
+        package: Name of the baseline's package.
+        schema: What the configuration is checked against.
+        overrides: As on the command line, key=value.
+
+    Raises:
+        UserInputError: A value is not allowed.
+        HydraException: The arguments cannot be understood.
+    """
+    _register(package, schema)
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=_conf(package)):
+        return schema.parse(config_values(hydra.compose("config", list(overrides))))
+
+
+def exit_code(command: Callable[[], object], schema: type[ExperimentConfig]) -> int:
+    """Run a command; say on stderr what went wrong, and return the exit code that it has."""
     try:
-        run()
+        command()
     except KeyboardInterrupt:
         return _report("Interrupted.", INTERRUPTED)
     except (Refused, UserInputError) as error:
@@ -81,19 +105,20 @@ def main(
         return _report(_composition_problem(error, schema), USER_INPUT)
     except ClientFailedError as error:
         return _report(str(error), FAILURE)
-    except OSError as error:
-        if not work_began:  # Hydra makes the folder of a sweep before it hands over.
-            return _report(f"output_dir is not allowed: it must be writable ({error}).", USER_INPUT)
-        traceback.print_exc()
-        return FAILURE
     except Exception:
         traceback.print_exc()
         return FAILURE
     return COMPLETE
 
 
-def _register(package: str, schema: type[ExperimentConfig], pyproject: Path) -> None:
+def _conf(package: str) -> str:
+    """Return the folder of a baseline's YAML files."""
+    return str(Path(str(sys.modules[package].__file__)).parent / "conf")
+
+
+def _register(package: str, schema: type[ExperimentConfig]) -> None:
     """Make the table of defaults Hydra's base config."""
+    pyproject = Path(_conf(package)).parents[1] / "pyproject.toml"
     OmegaConf.register_new_resolver("either", lambda first, second: first or second, replace=True)
     settings = _hydra_settings(package, f"{schema.__module__}.{schema.__qualname__}")
     ConfigStore.instance().store(name="config", node=settings | read_default_config(pyproject))

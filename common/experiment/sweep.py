@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from common.errors import UserInputError
 from common.experiment.config import ExperimentConfig
+from common.experiment.machine import check_machine
 
 
 class Refused(BaseException):
@@ -26,7 +27,7 @@ def config_values(values: DictConfig) -> dict[str, Any]:
 
 
 class CheckEveryRun(Callback):
-    """A Hydra callback that parses the configuration of every run of a sweep.
+    """A Hydra callback that checks the configuration of every run of a sweep.
 
     Args:
         schema: Import path of the schema to parse them with.
@@ -39,13 +40,13 @@ class CheckEveryRun(Callback):
         """Compose and check all runs.
 
         Raises:
-            Refused: A run's configuration is not allowed; none was started.
+            Refused: A run's configuration is not allowed here; none was started.
         """
         loader = GlobalHydra.instance().config_loader()
         for overrides in _expand(config):
             run = loader.load_sweep_config(config, overrides)
             try:
-                self._schema.parse(config_values(run))
+                check_machine(self._schema.parse(config_values(run)))
             except UserInputError as error:
                 raise Refused(str(error)) from None
 

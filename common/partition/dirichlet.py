@@ -22,7 +22,7 @@ from common.partition.validation import (
     check_alpha,
     check_clients,
     check_labels,
-    check_min_size,
+    check_min_partition_size,
 )
 from common.partition.weights import FloatArray, log_dirichlet, proportions
 
@@ -32,11 +32,11 @@ def dirichlet_over_clients(
     num_clients: int,
     alpha: float,
     rng: np.random.Generator,
-    min_size: int = 0,
+    min_partition_size: int = 0,
 ) -> Partition:
     """Split every class over the clients in proportions drawn from Dir(alpha, ..., alpha).
 
-    Sizes vary, and for small alpha many clients get nothing; clients below ``min_size`` are topped
+    Sizes vary, and for small alpha many clients get nothing; clients below ``min_partition_size`` are topped
     up from the largest, see :func:`common.partition.top_up.top_up`.
 
     Args:
@@ -45,7 +45,7 @@ def dirichlet_over_clients(
         alpha: Concentration, finite and above 0. Towards 0 one client gets a whole class; towards
             infinity all clients get the same number of it.
         rng: Source of randomness.
-        min_size: Smallest size of a client, min_size * num_clients <= num_examples.
+        min_partition_size: Smallest size of a client, min_partition_size * num_clients <= num_examples.
 
     Returns:
         Every example exactly once.
@@ -56,12 +56,12 @@ def dirichlet_over_clients(
     labels = check_labels(labels)
     check_clients(num_clients, len(labels))
     check_alpha(alpha)
-    check_min_size(min_size, num_clients, len(labels))
+    check_min_partition_size(min_partition_size, num_clients, len(labels))
     class_sizes = np.bincount(labels)
     log_weights = log_dirichlet(alpha, np.ones(num_clients), len(class_sizes), rng)
     counts = largest_remainder(proportions(log_weights), class_sizes).T
     owners = owners_from_counts(labels, counts, rng)
-    return Partition.from_owners(top_up(owners, num_clients, min_size, rng), num_clients)
+    return Partition.from_owners(top_up(owners, num_clients, min_partition_size, rng), num_clients)
 
 
 def dirichlet_over_labels(
@@ -69,7 +69,7 @@ def dirichlet_over_labels(
     num_clients: int,
     alpha: float,
     rng: np.random.Generator,
-    min_size: int = 0,
+    min_partition_size: int = 0,
 ) -> Partition:
     """Give every client equally many examples, of labels in proportions from Dir(alpha * prior).
 
@@ -84,7 +84,7 @@ def dirichlet_over_labels(
         alpha: Concentration, finite and above 0. Towards 0 a client has one label; towards infinity
             every client has the labels of the training set.
         rng: Source of randomness.
-        min_size: Smallest size of a client, min_size * num_clients <= num_examples. As sizes differ
+        min_partition_size: Smallest size of a client, min_partition_size * num_clients <= num_examples. As sizes differ
             by at most one, one that can be had is had.
 
     Returns:
@@ -96,7 +96,7 @@ def dirichlet_over_labels(
     labels = check_labels(labels)
     check_clients(num_clients, len(labels))
     check_alpha(alpha)
-    check_min_size(min_size, num_clients, len(labels))
+    check_min_partition_size(min_partition_size, num_clients, len(labels))
     _, dense_labels, class_sizes = np.unique(labels, return_inverse=True, return_counts=True)
     log_mixes = log_dirichlet(alpha, class_sizes / len(labels), num_clients, rng)
     sizes = even_sizes(len(labels), num_clients)

@@ -8,7 +8,7 @@ import numpy as np
 
 from common.partition.csr import Partition
 from common.partition.rounding import largest_remainder
-from common.partition.validation import check_clients, check_min_size, check_sigma
+from common.partition.validation import check_clients, check_min_partition_size, check_sigma
 from common.partition.weights import log_lognormal, proportions
 
 
@@ -17,11 +17,11 @@ def quantity_skew(
     num_clients: int,
     sigma: float,
     rng: np.random.Generator,
-    min_size: int = 1,
+    min_partition_size: int = 1,
 ) -> Partition:
     """Deal out examples at random in lognormal amounts.
 
-    Every client first gets ``min_size`` examples; the others are shared in proportion to
+    Every client first gets ``min_partition_size`` examples; the others are shared in proportion to
     lognormal(0, sigma) draws.
 
     Args:
@@ -29,7 +29,7 @@ def quantity_skew(
         num_clients: Number of clients, 1 <= num_clients <= num_examples.
         sigma: Standard deviation of the logarithm of the draws, >= 0; 0 gives equal sizes.
         rng: Source of randomness.
-        min_size: Smallest size of a client, min_size * num_clients <= num_examples.
+        min_partition_size: Smallest size of a client, min_partition_size * num_clients <= num_examples.
 
     Returns:
         Every example exactly once.
@@ -39,8 +39,10 @@ def quantity_skew(
     """
     check_clients(num_clients, num_examples)
     check_sigma(sigma)
-    check_min_size(min_size, num_clients, num_examples)
+    check_min_partition_size(min_partition_size, num_clients, num_examples)
     shares = proportions(log_lognormal(sigma, num_clients, rng))
-    sizes = min_size + largest_remainder(shares, num_examples - min_size * num_clients)
+    sizes = min_partition_size + largest_remainder(
+        shares, num_examples - min_partition_size * num_clients
+    )
     owners = np.repeat(np.arange(num_clients), sizes)
     return Partition.from_owners(rng.permutation(owners), num_clients)

@@ -7,8 +7,10 @@ import numpy as np
 from common.partition.csr import IntArray
 
 
-def top_up(owners: IntArray, num_clients: int, min_size: int, rng: np.random.Generator) -> IntArray:
-    """Move examples from the largest clients until every client has at least ``min_size``.
+def top_up(
+    owners: IntArray, num_clients: int, min_partition_size: int, rng: np.random.Generator
+) -> IntArray:
+    """Move examples from the largest clients until every client has at least ``min_partition_size``.
 
     The usual remedy is to draw the whole partition again until no client is too small (Yurochkin
     et al. 2019, arXiv 1905.12022, their code). For many clients or a small alpha that never ends,
@@ -19,14 +21,14 @@ def top_up(owners: IntArray, num_clients: int, min_size: int, rng: np.random.Gen
     Args:
         owners: Owner of every example, shape [num_examples].
         num_clients: Number of clients.
-        min_size: Smallest size wanted, min_size * num_clients <= num_examples.
+        min_partition_size: Smallest size wanted, min_partition_size * num_clients <= num_examples.
         rng: Source of randomness, not drawn from if all clients are large enough.
 
     Returns:
         Owner of every example, shape [num_examples].
     """
     sizes = np.bincount(owners, minlength=num_clients)
-    gets = np.maximum(min_size - sizes, 0)
+    gets = np.maximum(min_partition_size - sizes, 0)
     if not gets.any():
         return owners
     gives = _given_by_largest(sizes, int(gets.sum()))

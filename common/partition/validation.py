@@ -43,13 +43,13 @@ def check_clients(num_clients: int, num_examples: int) -> None:
         refuse("num_clients", num_clients, f"at most the number of examples, {num_examples}")
 
 
-def check_min_size(min_size: int, num_clients: int, num_examples: int) -> None:
+def check_min_partition_size(min_partition_size: int, num_clients: int, num_examples: int) -> None:
     """Refuse a smallest client that there are not enough examples for."""
-    check_count("min_size", min_size, 0)
-    if min_size * num_clients > num_examples:
+    check_count("min_partition_size", min_partition_size, 0)
+    if min_partition_size * num_clients > num_examples:
         most = num_examples // num_clients
         allowed = f"at most {most}, {num_examples} examples / {num_clients} clients"
-        refuse("min_size", min_size, allowed)
+        refuse("min_partition_size", min_partition_size, allowed)
 
 
 def check_labels(labels: LabelArray) -> IntArray:

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,7 +103,7 @@ def train(message, context):
 """
 
 RUN_CONFIG = {
-    "behaviour": "it's \"quoted\" = \\ [1], ünïcode\nand two lines",
+    "behaviour": 'it\'s "quoted" = \\ [1], ünïcode\nand two lines',
     "mu": 3,
     "num_clients": 3,
     "shuffle": True,
@@ -119,7 +118,9 @@ class Ended:
     err: str
 
     def printed(self, marker):
-        return next(line for line in self.out.splitlines() if line.startswith(marker)).split(" ", 1)[1]
+        return next(line for line in self.out.splitlines() if line.startswith(marker)).split(
+            " ", 1
+        )[1]
 
 
 @dataclass(frozen=True)
@@ -137,11 +138,17 @@ def run(app_dir, superlink, run_config, **options) -> Ended:
     return Ended(code, out.getvalue(), err.getvalue())
 
 
-def is_alive(pid) -> bool:
+def session_of(pid) -> int | None:
+    """The session of a process that is neither gone nor a zombie."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+        state, _, _, session = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:4]
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if state == "Z" else int(session)
+
+
+def alive(pids) -> list[int]:
+    return [pid for pid in pids if session_of(pid) is not None]
 
 
 @pytest.fixture(scope="module")
@@ -209,16 +216,118 @@ def test_a_run_that_takes_too_long_returns_1_and_says_so(session):
 
 def test_no_process_is_left_behind(session):
     assert len(session.report["pids"]) >= 5  # SuperExec, simulation, Ray's own, one worker.
-    assert not [pid for pid in session.report["pids"] if is_alive(pid)]
+    assert not alive(session.report["pids"])
 
 
 def test_ctrl_c_ends_the_run_with_130_and_leaves_no_process_behind(app_dir):
     command = [sys.executable, "-m", "common.engine.flwr_run", str(app_dir), "behaviour=sleep"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         line = next(line for line in process.stdout if line.startswith("STARTED"))
-        server_app = int(line.split()[1])
-        others = [pid for pid in pids() if session_of(pid) == os.getsid(server_app)]
+        session = session_of(line.split()[1])
+        folders = Path("/proc").glob("[0-9]*")
+        pids = [folder.name for folder in folders if session_of(folder.name) == session]
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=30) == INTERRUPTED
-    assert server_app in others
-    assert not [pid for pid in others if is_alive(pid)]
+        assert process.wait(timeout=60) == INTERRUPTED
+    assert len(pids) >= 2  # SuperExec and simulation.
+    assert not alive(pids)
+
+
+@pytest.mark.parametrize(
+    ("pair", "key", "value"),
+    [
+        ("mu=0.5", "mu", 0.5),
+        ("mu=1e-3", "mu", 1e-3),
+        ("mu=2", "mu", 2),
+        ("shuffle=true", "shuffle", True),
+        ("behaviour=plain", "behaviour", "plain"),
+        ("behaviour='two words, \"quoted\"'", "behaviour", 'two words, "quoted"'),
+        ("behaviour='7'", "behaviour", "7"),
+        ("output_dir=/absolute/folder", "output_dir", "/absolute/folder"),
+        ("output_dir=", "output_dir", ""),
+    ],
+)
+def test_a_pair_is_read_as_the_hydra_front_end_reads_it(app_dir, pair, key, value):
+    read = parse_request(str(app_dir), [pair]).run_config
+    assert read == {key: value}
+    assert type(read[key]) is type(value)
+
+
+def test_a_relative_output_dir_is_below_the_folder_of_the_caller(app_dir, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    request = parse_request(str(app_dir), ["output_dir=runs/one"])
+    assert request.run_config == {"output_dir": str(tmp_path / "runs" / "one")}
+
+
+def test_supernodes_and_resources_are_those_of_the_app(app_dir):
+    request = parse_request(str(app_dir), [])
+    assert request.run_config == {}
+    assert (request.num_supernodes, request.num_cpus, request.num_gpus) == (2, 1, 0.0)
+
+
+def test_supernodes_and_resources_can_be_given(app_dir):
+    pairs = ["num_clients=30", "client_resources.num_cpus=1.5", "client_resources.num_gpus=0.25"]
+    request = parse_request(str(app_dir), pairs)
+    assert request.run_config["num_clients"] == 30
+    assert request.run_config["client_resources.num_cpus"] == 1.5
+    # Flower reserves whole CPUs only.
+    assert (request.num_supernodes, request.num_cpus, request.num_gpus) == (30, 2, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("pair", "message"),
+    [
+        ("mu", "'mu' is not understood: give key=value."),
+        ("num_client=1", "num_client is not a key of this app: did you mean num_clients?"),
+        ("+mu=1", "+mu is not a key of this app: did you mean mu?"),
+        ("mu=much", "'mu=much' is not allowed: mu takes one float, such as 1.0."),
+        ("mu=1,2", "'mu=1,2' is not allowed: mu takes one float, such as 1.0."),
+        ("mu=[1]", "'mu=[1]' is not allowed: mu takes one float, such as 1.0."),
+        (
+            "num_clients=2.5",
+            "'num_clients=2.5' is not allowed: num_clients takes one int, such as 2.",
+        ),
+        ("num_clients=0", "num_clients=0 is not allowed: it must be a whole number from 1."),
+        (
+            "client_resources.num_gpus=-1",
+            "client_resources.num_gpus=-1 is not allowed: it must be a number from 0.",
+        ),
+        (
+            "output_dir=${now:}",
+            "'output_dir=${now:}' is not allowed: output_dir takes one str, such as ''.",
+        ),
+    ],
+)
+def test_a_pair_that_cannot_be_used_is_refused_in_one_sentence(app_dir, pair, message):
+    with pytest.raises(UserInputError) as refusal:
+        parse_request(str(app_dir), [pair])
+    assert str(refusal.value) == message
+
+
+def test_a_key_without_a_near_one_is_answered_with_all_keys(app_dir):
+    with pytest.raises(UserInputError, match=r"the keys are behaviour, mu, num_clients, shuffle,"):
+        parse_request(str(app_dir), ["xyz=1"])
+
+
+def test_a_folder_without_an_app_is_refused(tmp_path):
+    with pytest.raises(UserInputError, match=r"no Flower app: it has to be a folder with"):
+        parse_request(str(tmp_path / "missing"), [])
+
+
+@pytest.mark.parametrize(
+    ("pyproject", "message"),
+    [
+        ("[project]\nname = 'toy'\n", r"has no table \[tool\.flwr\.app\.config\]\."),
+        ("[project\n", r"is not valid TOML: .*\.$"),
+        ("[tool.flwr.app.config]\nmu = 1.0\n", r"^num_clients=None is not allowed"),
+    ],
+)
+def test_an_app_that_cannot_be_run_is_refused(tmp_path, pyproject, message):
+    (tmp_path / "pyproject.toml").write_text(pyproject)
+    with pytest.raises(UserInputError, match=message):
+        parse_request(str(tmp_path), [])
+
+
+def test_wrong_usage_is_one_sentence_and_exit_code_2(app_dir, capsys):
+    assert main([str(app_dir), "mu"]) == WRONG_USAGE
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", "'mu' is not understood: give key=value.\n")

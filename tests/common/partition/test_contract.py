@@ -30,7 +30,7 @@ SCHEMES: dict[str, Scheme] = {
     ),
     "dirichlet_over_clients": lambda labels, n, rng: dirichlet_over_clients(labels, n, 0.3, rng),
     "dirichlet_over_clients_topped_up": lambda labels, n, rng: dirichlet_over_clients(
-        labels, n, 0.1, rng, min_size=1
+        labels, n, 0.1, rng, min_partition_size=1
     ),
     "dirichlet_over_labels": lambda labels, n, rng: dirichlet_over_labels(labels, n, 0.3, rng),
     "quantity_skew": lambda labels, n, rng: quantity_skew(len(labels), n, 1.5, rng),

@@ -34,12 +34,14 @@ def uneven_labels(num_examples, num_classes=10):
 def test_every_example_once_at_any_alpha(scheme, labels, data, alpha, seed):
     labels = np.array(labels)
     num_clients = data.draw(st.integers(1, len(labels)))
-    min_size = data.draw(st.integers(0, len(labels) // num_clients))
+    min_partition_size = data.draw(st.integers(0, len(labels) // num_clients))
     with np.errstate(all="raise", under="ignore"):
-        partition = scheme(labels, num_clients, alpha, np.random.default_rng(seed), min_size)
+        partition = scheme(
+            labels, num_clients, alpha, np.random.default_rng(seed), min_partition_size
+        )
     assert np.array_equal(np.sort(partition.indices), np.arange(len(labels)))
     assert partition.num_clients == num_clients
-    assert partition.sizes.min() >= min_size
+    assert partition.sizes.min() >= min_partition_size
 
 
 @pytest.mark.parametrize("scheme", BOTH)
@@ -85,7 +87,9 @@ def test_over_clients_with_huge_alpha_splits_every_class_evenly(alpha):
 def test_over_clients_tops_up_small_clients_and_spares_the_others():
     labels = uneven_labels(2_000)
     plain = dirichlet_over_clients(labels, 40, 0.05, np.random.default_rng(3)).sizes
-    topped_up = dirichlet_over_clients(labels, 40, 0.05, np.random.default_rng(3), min_size=10)
+    topped_up = dirichlet_over_clients(
+        labels, 40, 0.05, np.random.default_rng(3), min_partition_size=10
+    )
     assert plain.min() < 10
     assert topped_up.sizes.min() == 10
     middle = (plain >= 10) & (plain <= np.median(plain[plain >= 10]))
@@ -182,17 +186,21 @@ def test_clients_in_turn_take_all_there_is(stock, data):
 
 @pytest.mark.parametrize("scheme", BOTH)
 @pytest.mark.parametrize(
-    ("alpha", "min_size", "message"),
+    ("alpha", "min_partition_size", "message"),
     [
         (0.0, 0, "alpha=0.0 is not allowed: it must be a finite number above 0."),
         (-1.0, 0, "alpha=-1.0 is not allowed: it must be a finite number above 0."),
         (np.nan, 0, "alpha=nan is not allowed: it must be a finite number above 0."),
         (np.inf, 0, "alpha=inf is not allowed: it must be a finite number above 0."),
-        (1.0, -1, "min_size=-1 is not allowed: it must be a whole number of at least 0."),
-        (1.0, 4, "min_size=4 is not allowed: it must be at most 3, 10 examples / 3 clients."),
+        (1.0, -1, "min_partition_size=-1 is not allowed: it must be a whole number of at least 0."),
+        (
+            1.0,
+            4,
+            "min_partition_size=4 is not allowed: it must be at most 3, 10 examples / 3 clients.",
+        ),
     ],
 )
-def test_refuses(scheme, alpha, min_size, message):
+def test_refuses(scheme, alpha, min_partition_size, message):
     with pytest.raises(ValueError, match="is not allowed") as caught:
-        scheme(np.zeros(10, int), 3, alpha, np.random.default_rng(0), min_size)
+        scheme(np.zeros(10, int), 3, alpha, np.random.default_rng(0), min_partition_size)
     assert str(caught.value) == message

@@ -6,14 +6,14 @@ from hypothesis import strategies as st
 from common.partition.top_up import top_up
 
 
-def sizes_after(sizes, min_size, seed=0):
+def sizes_after(sizes, min_partition_size, seed=0):
     owners = np.random.default_rng(9).permutation(np.repeat(np.arange(len(sizes)), sizes))
-    after = top_up(owners, len(sizes), min_size, np.random.default_rng(seed))
+    after = top_up(owners, len(sizes), min_partition_size, np.random.default_rng(seed))
     return owners, after, np.bincount(after, minlength=len(sizes))
 
 
 @pytest.mark.parametrize(
-    ("sizes", "min_size", "expected"),
+    ("sizes", "min_partition_size", "expected"),
     [
         ([10, 7, 1, 0], 3, [6, 6, 3, 3]),
         (
@@ -26,25 +26,25 @@ def sizes_after(sizes, min_size, seed=0):
         ([5, 5, 2], 4, [4, 4, 4]),
     ],
 )
-def test_by_hand(sizes, min_size, expected):
-    assert sizes_after(sizes, min_size)[2].tolist() == expected
+def test_by_hand(sizes, min_partition_size, expected):
+    assert sizes_after(sizes, min_partition_size)[2].tolist() == expected
 
 
 @settings(max_examples=60)
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=12).filter(any), st.data())
 def test_is_the_largest_giving_one_by_one(sizes, data):
-    min_size = data.draw(st.integers(0, sum(sizes) // len(sizes)))
-    owners, after, realised = sizes_after(sizes, min_size)
+    min_partition_size = data.draw(st.integers(0, sum(sizes) // len(sizes)))
+    owners, after, realised = sizes_after(sizes, min_partition_size)
     expected = list(sizes)
-    while min(expected) < min_size:
+    while min(expected) < min_partition_size:
         expected[int(np.argmax(expected))] -= 1
         expected[int(np.argmin(expected))] += 1
     assert sorted(realised) == sorted(expected)
     grew = {client for client in range(len(sizes)) if realised[client] > sizes[client]}
-    assert all(realised[client] == min_size for client in grew)
+    assert all(realised[client] == min_partition_size for client in grew)
     # Nobody's examples were swapped: those that moved all moved to who was short.
     moved = owners != after
-    assert moved.sum() == np.maximum(min_size - np.array(sizes), 0).sum()
+    assert moved.sum() == np.maximum(min_partition_size - np.array(sizes), 0).sum()
     assert set(after[moved]) <= grew
 
 

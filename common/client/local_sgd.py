@@ -34,11 +34,19 @@ def train_locally(
     use_one_thread()
     order = np.stack([rng.permutation(len(y)) for _ in range(work.epochs)])
     device = next(model.parameters()).device
-    if isinstance(model, nn.Linear) and device.type == "cpu":
+    if isinstance(model, nn.Linear) and _is_compiled_for(model):
         logistic_sgd(model.weight.detach().numpy(), model.bias.detach().numpy(), x, y, order, work)
     else:
         inputs, labels = torch.tensor(x, device=device), torch.tensor(y, device=device)
         _autograd_sgd(model, inputs, labels, torch.tensor(order, device=device), work)
+
+
+def _is_compiled_for(model: nn.Linear) -> bool:
+    """Tell whether the compiled path fits: weights and biases, all trained, on the CPU."""
+    w = tuple(model.parameters())
+    return len(w) == 2 and all(
+        p.requires_grad and p.dtype == torch.float32 and p.device.type == "cpu" for p in w
+    )
 
 
 def _autograd_sgd(model: nn.Module, x: Tensor, y: Tensor, order: Tensor, work: LocalWork) -> None:

@@ -61,7 +61,7 @@ def _sgd(
     classes, features = W.shape
     W_global = W.copy()
     b_global = b.copy()
-    p_minus_e = np.empty((batch_size, classes), dtype=np.float32)
+    p_minus_e = np.empty((min(batch_size, order.shape[1]), classes), dtype=np.float32)
     dW = np.empty(features, dtype=np.float32)
     for epoch in range(order.shape[0]):
         for start in range(0, order.shape[1], batch_size):

@@ -9,6 +9,7 @@ from typing import Any
 import ray
 from flwr.app import ArrayRecord, Message, RecordDict, UserConfig
 from flwr.clientapp import ClientApp
+from ray._private import ray_constants
 
 from common.engine.broadcast import Envelope
 from common.engine.flower import answer
@@ -95,6 +96,7 @@ def worker_pool(num_cpus: float, num_gpus: float, ray_address: str) -> WorkerPoo
     Raises:
         UserInputError: As :class:`WorkerPool`.
     """
+    worker_pool.cache_clear()  # Also if this one is refused: the other one's actors end here.
     return WorkerPool(num_cpus, num_gpus, ray_address)
 
 
@@ -105,6 +107,10 @@ def _connect(ray_address: str) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if ray.is_initialized():
         ray.shutdown()
+    # Whatever address it is given, a Ray that may form a cluster listens on every interface. Its
+    # processes read the variable; this one read it when it imported Ray, into the constant.
+    ray_constants.ENABLE_RAY_CLUSTER = bool(ray_address)
+    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = str(int(bool(ray_address)))
     if not ray_address:
         ray.init(
             address="local",

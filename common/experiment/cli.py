@@ -5,7 +5,6 @@ The table ``[tool.flwr.app.config]`` of the baseline's pyproject.toml becomes th
 """
 
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -28,9 +27,8 @@ from common.experiment.config import (
     Config,
     ExperimentConfig,
     read_default_config,
-    unknown_key,
 )
-from common.experiment.sweep import CheckEveryRun, Refused, config_values
+from common.experiment.sweep import CheckEveryRun, Refused, composition_problem, config_values
 
 COMPLETE: Final = 0
 FAILURE: Final = 1
@@ -102,7 +100,7 @@ def exit_code(command: Callable[[], object], schema: type[ExperimentConfig]) -> 
     except (Refused, UserInputError) as error:
         return _report(str(error), USER_INPUT)
     except (HydraException, OmegaConfBaseException) as error:
-        return _report(_composition_problem(error, schema), USER_INPUT)
+        return _report(composition_problem(error, schema), USER_INPUT)
     except ClientFailedError as error:
         return _report(str(error), FAILURE)
     except Exception:
@@ -147,14 +145,6 @@ def _output_dir() -> dict[str, str]:
     """Give every run of a sweep a folder of its own; a single run keeps its ``output_dir``."""
     settings = HydraConfig.get()
     return {"output_dir": settings.runtime.output_dir} if settings.mode == RunMode.MULTIRUN else {}
-
-
-def _composition_problem(error: Exception, schema: type[ExperimentConfig]) -> str:
-    """Say in one sentence why Hydra could not compose the configuration."""
-    unknown = re.match(r"Could not override '(?P<key>[^']+)'", str(error))
-    if unknown:
-        return unknown_key(unknown["key"], schema)
-    return " ".join(str(error).split())
 
 
 def _report(message: str, code: int) -> int:

@@ -7,7 +7,7 @@ dotted keys (``client_resources.num_cpus``), Hydra nests them: both forms are un
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -87,7 +87,8 @@ class ExperimentConfig(BaseModel):
         Raises:
             UserInputError: As :meth:`parse`.
         """
-        config: Self = _parse_flat(cls, frozenset(run_config.items()))
+        items = frozenset((key, type(value), value) for key, value in run_config.items())
+        config: Self = _parse_flat(cls, items)
         return config
 
     def to_run_config(self) -> dict[str, Scalar]:
@@ -99,9 +100,9 @@ Config = TypeVar("Config", bound=ExperimentConfig)
 
 
 # Types are part of the key because 1, 1.0 and True are equal but not all allowed.
-@lru_cache(maxsize=64, typed=True)
-def _parse_flat(cls: type[Config], items: frozenset[tuple[str, Scalar]]) -> Config:
-    return cls.parse(dict(items))
+@lru_cache(maxsize=64)
+def _parse_flat(cls: type[Config], items: frozenset[tuple[str, type, Scalar]]) -> Config:
+    return cls.parse({key: value for key, _, value in items})
 
 
 def read_default_config(pyproject: Path) -> dict[str, Any]:
@@ -151,7 +152,7 @@ def _first_problem(error: ValidationError, schema: type[BaseModel]) -> str:
     problem = error.errors()[0]
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        return unknown_key(key, schema)
+        return unknown_key(key, flat_keys(schema))
     if problem["type"] == "missing":
         return f"{key} is missing: it must be given."
     if problem["type"] == "value_error":
@@ -163,11 +164,11 @@ def _first_problem(error: ValidationError, schema: type[BaseModel]) -> str:
     return f"{key}={problem['input']!r} is not allowed: it must be {rule}."
 
 
-def unknown_key(key: str, schema: type[BaseModel]) -> str:
+def unknown_key(key: str, keys: Iterable[str]) -> str:
     """Say in one sentence that a key is unknown, and what was probably meant."""
-    keys = sorted(flat_keys(schema))
-    near = difflib.get_close_matches(key, keys, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"the keys are {', '.join(keys)}."
+    known = sorted(keys)
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"the keys are {', '.join(known)}."
     return f"{key} is not a key of this experiment: {hint}"
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 # Large enough for full speed, small enough for the activations of a CNN to stay in memory.
-_CHUNK = 2_000
+_CHUNK = 500
 
 
 @dataclass(frozen=True)

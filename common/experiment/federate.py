@@ -21,12 +21,13 @@ class Evaluation:
     Attributes:
         test_accuracy: Fraction of the test examples classified correctly.
         test_loss: Mean cross-entropy over the test examples, in nats.
-        train_loss: f(w), the mean over all clients' training examples, in nats.
+        train_loss: f(w), the mean over all clients' training examples, in nats; None where it
+            is not asked for.
     """
 
     test_accuracy: float
     test_loss: float
-    train_loss: float
+    train_loss: float | None
 
 
 def federate(
@@ -86,7 +87,8 @@ class _Recorder:
         """Evaluate; Flower calls this before the first round, too, as round 0."""
         evaluation = self._evaluate(arrays)
         mu = self._strategy.mu
-        self._strategy.observe_train_loss(evaluation.train_loss)
+        if evaluation.train_loss is not None:
+            self._strategy.observe_train_loss(evaluation.train_loss)
         now = time.perf_counter()
         seconds, self._round_start = now - self._round_start, now
         if server_round == 0:

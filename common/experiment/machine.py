@@ -50,8 +50,14 @@ def _check_server_device(device: str) -> None:
 
 def _check_output_dir(output_dir: str) -> None:
     """Look at the nearest folder that exists; the run makes the rest."""
-    path = Path(output_dir).expanduser().resolve()
-    existing = next(parent for parent in (path, *path.parents) if parent.exists())
+    try:
+        path = Path(output_dir).expanduser().resolve()
+        existing = next(parent for parent in (path, *path.parents) if parent.exists())
+    except (OSError, RuntimeError) as error:  # A name too long, the home of nobody.
+        raise UserInputError(
+            f"output_dir={output_dir!r} is not allowed: it must be a folder that can be written "
+            f"({error})."
+        ) from None
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise UserInputError(
             f"output_dir={output_dir!r} is not allowed: it must be a folder that can be written, "

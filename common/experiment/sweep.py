@@ -1,16 +1,19 @@
 """Check every run of a Hydra sweep before the first one starts."""
 
+import re
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from common.errors import UserInputError
-from common.experiment.config import ExperimentConfig
+from common.experiment.config import ExperimentConfig, flat_keys, unknown_key
 from common.experiment.machine import check_machine
 
 
@@ -19,11 +22,28 @@ class Refused(BaseException):
 
 
 def config_values(values: DictConfig) -> dict[str, Any]:
-    """Return a composed configuration as plain dictionaries, without Hydra's own part."""
+    """Return a composed configuration as plain dictionaries, without Hydra's own part.
+
+    Raises:
+        UserInputError: A value refers to a key that is not there.
+    """
     keys = [str(key) for key in values if key != "hydra"]
-    plain = OmegaConf.to_container(OmegaConf.masked_copy(values, keys), resolve=True)
+    try:
+        plain = OmegaConf.to_container(OmegaConf.masked_copy(values, keys), resolve=True)
+    except OmegaConfBaseException as error:
+        raise UserInputError(_one_line(error)) from None
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
+
+
+def composition_problem(error: Exception, schema: type[ExperimentConfig]) -> str:
+    """Say in one sentence why Hydra could not compose the configuration."""
+    unknown = re.match(r"Could not override '(?P<key>[^']+)'", str(error))
+    return unknown_key(unknown["key"], flat_keys(schema)) if unknown else _one_line(error)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 class CheckEveryRun(Callback):
@@ -43,12 +63,14 @@ class CheckEveryRun(Callback):
             Refused: A run's configuration is not allowed here; none was started.
         """
         loader = GlobalHydra.instance().config_loader()
-        for overrides in _expand(config):
-            run = loader.load_sweep_config(config, overrides)
-            try:
+        try:
+            for overrides in _expand(config):
+                run = loader.load_sweep_config(config, overrides)
                 check_machine(self._schema.parse(config_values(run)))
-            except UserInputError as error:
-                raise Refused(str(error)) from None
+        except UserInputError as error:
+            raise Refused(str(error)) from None
+        except (HydraException, OmegaConfBaseException) as error:
+            raise Refused(composition_problem(error, self._schema)) from None
 
 
 def _expand(config: DictConfig) -> list[list[str]]:

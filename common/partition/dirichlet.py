@@ -36,8 +36,8 @@ def dirichlet_over_clients(
 ) -> Partition:
     """Split every class over the clients in proportions drawn from Dir(alpha, ..., alpha).
 
-    Sizes vary, and for small alpha many clients get nothing; clients below ``min_partition_size`` are topped
-    up from the largest, see :func:`common.partition.top_up.top_up`.
+    Sizes vary, and for small alpha many clients get nothing; clients below ``min_partition_size``
+    are topped up from the largest, see :func:`common.partition.top_up.top_up`.
 
     Args:
         labels: Class of every example, shape [num_examples].
@@ -45,7 +45,7 @@ def dirichlet_over_clients(
         alpha: Concentration, finite and above 0. Towards 0 one client gets a whole class; towards
             infinity all clients get the same number of it.
         rng: Source of randomness.
-        min_partition_size: Smallest size of a client, min_partition_size * num_clients <= num_examples.
+        min_partition_size: Smallest size of a client, at most num_examples / num_clients.
 
     Returns:
         Every example exactly once.
@@ -84,8 +84,8 @@ def dirichlet_over_labels(
         alpha: Concentration, finite and above 0. Towards 0 a client has one label; towards infinity
             every client has the labels of the training set.
         rng: Source of randomness.
-        min_partition_size: Smallest size of a client, min_partition_size * num_clients <= num_examples. As sizes differ
-            by at most one, one that can be had is had.
+        min_partition_size: Smallest size of a client, at most num_examples / num_clients. As sizes
+            differ by at most one, one that can be had is had.
 
     Returns:
         Every example exactly once; sizes differ by at most one.

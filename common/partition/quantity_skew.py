@@ -29,7 +29,7 @@ def quantity_skew(
         num_clients: Number of clients, 1 <= num_clients <= num_examples.
         sigma: Standard deviation of the logarithm of the draws, >= 0; 0 gives equal sizes.
         rng: Source of randomness.
-        min_partition_size: Smallest size of a client, min_partition_size * num_clients <= num_examples.
+        min_partition_size: Smallest size of a client, at most num_examples / num_clients.
 
     Returns:
         Every example exactly once.

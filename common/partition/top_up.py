@@ -10,7 +10,7 @@ from common.partition.csr import IntArray
 def top_up(
     owners: IntArray, num_clients: int, min_partition_size: int, rng: np.random.Generator
 ) -> IntArray:
-    """Move examples from the largest clients until every client has at least ``min_partition_size``.
+    """Move examples from the largest clients until none has fewer than ``min_partition_size``.
 
     The usual remedy is to draw the whole partition again until no client is too small (Yurochkin
     et al. 2019, arXiv 1905.12022, their code). For many clients or a small alpha that never ends,

@@ -38,6 +38,7 @@ class FedProxConfig(ExperimentConfig):
     mu: NonNegativeFloat
     adaptive_mu: bool
     stragglers_fraction: Probability
+    evaluate_train_loss: bool
 
     @model_validator(mode="after")
     def _model_fits_dataset(self) -> Self:
@@ -54,6 +55,15 @@ class FedProxConfig(ExperimentConfig):
             raise ValueError(
                 f"partition='natural' is not allowed with dataset={self.dataset!r}: it must be "
                 "one of the others, for these data come without clients of their own."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _adaptive_mu_has_its_loss(self) -> Self:
+        if self.adaptive_mu and not self.evaluate_train_loss:
+            raise ValueError(
+                "evaluate_train_loss=False is not allowed with adaptive_mu=True: it must be True, "
+                "for adaptive mu follows the training loss."
             )
         return self
 

@@ -68,7 +68,7 @@ class FederatedDataset:
 
     def _inputs(self, x: NDArray[Any]) -> Floats:
         """Flatten to [n, features] and normalise."""
-        flat = x.reshape(len(x), -1).astype(np.float32)
+        flat = x.reshape(len(x), self.num_features).astype(np.float32)
         flat -= self.shift
         flat /= self.scale
         return flat

@@ -28,7 +28,7 @@ def main(grid: Grid, context: Context) -> None:
     strategy = make_strategy(config, nodes_by_partition(grid, config.num_clients))
     model = make_model(config, data.num_features, data.num_classes)
     initial_arrays = ArrayRecord(model.state_dict())
-    evaluator = Evaluator(model, data, torch.device(config.server_device))
+    evaluator = Evaluator(config, model, data)
     federate(grid, strategy, config, initial_arrays, evaluator)
 
 
@@ -36,22 +36,23 @@ class Evaluator:
     """Evaluates a global model on the test set and on all clients' training examples.
 
     Args:
+        config: Says where to evaluate, and whether on the training examples, too.
         model: Gets the weights to evaluate.
         data: The data set.
-        device: Where to evaluate.
     """
 
-    def __init__(self, model: nn.Module, data: FederatedDataset, device: torch.device) -> None:
+    def __init__(self, config: FedProxConfig, model: nn.Module, data: FederatedDataset) -> None:
+        device = torch.device(config.server_device)
         self._model = model.to(device)
         self._test = _tensors(data.test_set(), device)
-        self._train = _tensors(data.train_set(), device)
+        self._train = _tensors(data.train_set(), device) if config.evaluate_train_loss else None
 
     def __call__(self, arrays: ArrayRecord) -> Evaluation:
-        """Return test accuracy, test loss and f(w), the loss over the training examples."""
+        """Return test accuracy, test loss and f(w), the mean loss over the training examples."""
         self._model.load_state_dict(arrays.to_torch_state_dict())
         test = evaluate(self._model, *self._test)
-        train = evaluate(self._model, *self._train)
-        return Evaluation(test.accuracy, test.loss, train.loss)
+        train_loss = evaluate(self._model, *self._train).loss if self._train else None
+        return Evaluation(test.accuracy, test.loss, train_loss)
 
 
 def _tensors(

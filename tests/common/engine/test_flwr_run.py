@@ -15,11 +15,11 @@ from common.engine.flwr_run import (
     FAILED,
     INTERRUPTED,
     WRONG_USAGE,
-    SuperLink,
     flwr_run,
     main,
     parse_request,
 )
+from common.engine.superlink import SuperLink
 from common.errors import UserInputError
 
 PYPROJECT = """
@@ -277,8 +277,8 @@ def test_supernodes_and_resources_can_be_given(app_dir):
     ("pair", "message"),
     [
         ("mu", "'mu' is not understood: give key=value."),
-        ("num_client=1", "num_client is not a key of this app: did you mean num_clients?"),
-        ("+mu=1", "+mu is not a key of this app: did you mean mu?"),
+        ("num_client=1", "num_client is not a key of this experiment: did you mean num_clients?"),
+        ("+mu=1", "+mu is not a key of this experiment: did you mean mu?"),
         ("mu=much", "'mu=much' is not allowed: mu takes one float, such as 1.0."),
         ("mu=1,2", "'mu=1,2' is not allowed: mu takes one float, such as 1.0."),
         ("mu=[1]", "'mu=[1]' is not allowed: mu takes one float, such as 1.0."),

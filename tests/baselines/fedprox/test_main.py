@@ -1,0 +1,468 @@
+"""The command `python -m fedprox.main`, mostly in this process: a start takes seconds."""
+
+import hashlib
+import json
+import logging
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import yaml
+from fedprox.client_app import app as fedprox_client
+from fedprox.config import FedProxConfig
+from fedprox.server_app import app as fedprox_server
+from flwr.clientapp import ClientApp
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.singleton import Singleton
+from safetensors.numpy import load_file
+
+from common.experiment import cli
+from common.experiment.cli import compose_config
+
+TINY = (
+    "dataset=synthetic",
+    "partition=natural",
+    "num_clients=6",
+    "clients_per_round=3",
+    "num_rounds=3",
+    "num_epochs=2",
+    "engine=inline",
+    "stragglers_fraction=0.5",
+)
+FILES = ["config.yaml", "environment.json", "model.safetensors", "rounds.jsonl", "summary.json"]
+
+
+@pytest.fixture
+def cwd(tmp_path, monkeypatch):
+    """An empty current folder."""
+    folder = tmp_path / "cwd"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def hydra_as_new(monkeypatch):
+    """Hydra keeps one global state a process, and changes Python's logging."""
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    hydra_state = Singleton.get_state()
+    handlers, level = logging.root.handlers[:], logging.root.level
+    yield
+    GlobalHydra.instance().clear()
+    Singleton.set_state(hydra_state)
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+
+
+@pytest.fixture
+def main(cwd, hydra_as_new, monkeypatch, capfd):
+    """Run the command in this process with these arguments; returns code, out and err."""
+
+    def main(*arguments, client_app=fedprox_client):
+        GlobalHydra.instance().clear()
+        HydraConfig.instance().cfg = None
+        monkeypatch.setattr(sys, "argv", ["fedprox.main", *arguments])
+        code = cli.main("fedprox", FedProxConfig, fedprox_server, client_app)
+        out, err = capfd.readouterr()
+        return SimpleNamespace(code=code, out=out, err=err)
+
+    return main
+
+
+def command(*arguments, **environment):
+    """Run the command as a user does."""
+    return subprocess.run(
+        [sys.executable, "-m", "fedprox.main", *arguments],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def rounds(folder):
+    return [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
+
+
+def summary(folder):
+    return json.loads((folder / "summary.json").read_text())
+
+
+def config(folder):
+    return yaml.safe_load((folder / "config.yaml").read_text())
+
+
+def test_a_run_leaves_a_complete_directory(cwd, main):
+    ended = command(*TINY)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    (folder,) = (cwd / "outputs").glob("*/*")
+    assert sorted(file.name for file in folder.iterdir()) == FILES
+    assert [file.name for file in cwd.iterdir()] == ["outputs"]
+    lines = ended.stdout.splitlines()
+    assert lines[-1] == f"Results are in {folder}"
+    assert [line.partition("  ")[0] for line in lines[:-1]] == [
+        "round 1/3",
+        "round 2/3",
+        "round 3/3",
+    ]
+
+    written = config(folder)
+    assert written["output_dir"] == str(folder)
+    assert written["mu"] == 1.0
+    assert (written["num_clients"], written["engine"]) == (6, "inline")
+    FedProxConfig.parse(written)
+
+    records = rounds(folder)
+    assert [record["round"] for record in records] == [1, 2, 3]
+    for record in records:
+        assert list(record) == [
+            "round", "test_accuracy", "test_loss", "train_loss", "mu", "clients", "stragglers",
+            "bytes_up", "bytes_down", "seconds",
+        ]  # fmt: skip
+        assert 0 <= record["test_accuracy"] <= 1
+        assert record["test_loss"] > 0
+        assert record["train_loss"] > 0
+        assert record["mu"] == 1.0
+        assert record["clients"] == sorted(set(record["clients"]))
+        assert len(record["clients"]) == 3
+        assert set(record["clients"]) <= set(range(6))
+        assert len(record["stragglers"]) == 1  # 3 - round(3 * 0.5)
+        assert set(record["stragglers"]) < set(record["clients"])
+        # Three models of 60 x 10 + 10 float32 each way, and their envelopes.
+        assert 7_320 < record["bytes_up"] < 10_000
+        assert 7_320 < record["bytes_down"] < 10_000
+        assert record["seconds"] > 0
+
+    closing = summary(folder)
+    for key in ("test_accuracy", "test_loss", "train_loss"):
+        assert closing[key] == records[-1][key]
+    for key in ("bytes_up", "bytes_down"):
+        assert closing[key] == sum(record[key] for record in records)
+    assert closing["seconds"] >= sum(record["seconds"] for record in records) - 1e-5
+    assert closing["rounds"] == 3
+    assert closing["complete"] is True
+    model = folder / "model.safetensors"
+    assert closing["model_sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
+    shapes = {name: array.shape for name, array in load_file(model).items()}
+    assert shapes == {"weight": (10, 60), "bias": (10,)}
+
+    # The same in this process.
+    assert main(*TINY, "output_dir=here").code == 0
+    assert summary(cwd / "here")["model_sha256"] == closing["model_sha256"]
+
+
+def without_seconds(records):
+    return [{key: value for key, value in record.items() if key != "seconds"} for record in records]
+
+
+def test_same_seed_same_run_another_seed_another(cwd, main):
+    for name, seed in (("first", 0), ("again", 0), ("other", 1)):
+        assert main(*TINY, f"seed={seed}", f"output_dir={name}").code == 0
+    digests = [summary(cwd / name)["model_sha256"] for name in ("first", "again", "other")]
+    assert digests[0] == digests[1] != digests[2]
+    assert without_seconds(rounds(cwd / "first")) == without_seconds(rounds(cwd / "again"))
+    assert without_seconds(rounds(cwd / "first")) != without_seconds(rounds(cwd / "other"))
+
+
+def test_repeat_num_is_the_seed_after(cwd, main):
+    assert main(*TINY, "seed=3", "+repeat_num=2", "output_dir=repeated").code == 0
+    assert main(*TINY, "seed=5", "output_dir=seeded").code == 0
+    assert config(cwd / "repeated")["seed"] == 5
+    assert summary(cwd / "repeated")["model_sha256"] == summary(cwd / "seeded")["model_sha256"]
+
+
+def test_config_name_fedavg_is_fedavg(cwd, main):
+    assert main("--config-name", "fedavg", *TINY, "output_dir=named").code == 0
+    named = config(cwd / "named")
+    assert (named["algorithm"], named["mu"]) == ("fedavg", 0.0)
+    assert main(*TINY, "algorithm=fedavg", "output_dir=spelled").code == 0
+    assert summary(cwd / "named")["model_sha256"] == summary(cwd / "spelled")["model_sha256"]
+    assert [record["mu"] for record in rounds(cwd / "named")] == [0.0] * 3
+
+
+def test_mu_and_training_loss_are_as_configured(cwd, main):
+    assert main(*TINY, "mu=0.25", "evaluate_train_loss=false", "output_dir=a").code == 0
+    assert [(record["mu"], record["train_loss"]) for record in rounds(cwd / "a")] == [
+        (0.25, None)
+    ] * 3
+    assert summary(cwd / "a")["train_loss"] is None
+
+
+def test_adaptive_mu_moves_by_a_tenth(cwd, main):
+    """From mu = 1, up by 0.1 exactly after the rounds in which the training loss rose."""
+    arguments = (*TINY, "adaptive_mu=true", "num_rounds=12", "seed=1", "output_dir=a")
+    assert main(*arguments).code == 0
+    records = rounds(cwd / "a")
+    assert records[0]["mu"] == 1.0
+    losses = [record["train_loss"] for record in records]
+    for now, then, earlier in zip(records[2:], losses[1:], losses, strict=False):
+        before = records[now["round"] - 2]["mu"]
+        if then > earlier:
+            assert now["mu"] == pytest.approx(before + 0.1)
+        else:
+            assert now["mu"] == pytest.approx(before) or now["mu"] == pytest.approx(before - 0.1)
+    assert len({record["mu"] for record in records}) > 1
+
+
+def test_experiment_and_method_are_deltas_over_the_defaults(hydra_as_new, fedprox_defaults):
+    composed = compose_config("fedprox", FedProxConfig, ["+experiment=synthetic", "+method=fedavg"])
+    assert composed.model_dump() == fedprox_defaults | {
+        "dataset": "synthetic",
+        "partition": "natural",
+        "num_clients": 30,
+        "num_rounds": 200,
+        "learning_rate": 0.01,
+        "algorithm": "fedavg",
+        "mu": 0.0,
+    }
+
+
+def test_sweep_numbers_its_runs_and_pairs_its_arms(cwd, main):
+    """The command of the earlier baseline, shrunk."""
+    ended = main(
+        "--multirun", *TINY, "mu=0.0,2.0", "stragglers_fraction=0.0,0.5", "+repeat_num=range(2)",
+        "output_dir=sweep",
+    )  # fmt: skip
+    assert (ended.code, ended.err) == (0, "")
+    assert [file.name for file in cwd.iterdir()] == ["sweep"]
+    folders = [cwd / "sweep" / str(number) for number in range(8)]
+    assert sorted(folder for folder in (cwd / "sweep").iterdir() if folder.is_dir()) == folders
+    arms = {}
+    for folder in folders:
+        assert sorted(file.name for file in folder.iterdir()) == FILES
+        settings = config(folder)
+        assert settings["output_dir"] == str(folder)
+        arm = settings["mu"], settings["stragglers_fraction"], settings["seed"]
+        arms[arm] = [(record["clients"], record["stragglers"]) for record in rounds(folder)]
+    assert list(arms) == [(mu, p, seed) for mu in (0.0, 2.0) for p in (0.0, 0.5) for seed in (0, 1)]
+    for seed in (0, 1):
+        clients = [[c for c, _ in met] for (_, _, s), met in arms.items() if s == seed]
+        assert all(met == clients[0] for met in clients)
+        for p in (0.0, 0.5):
+            assert arms[0.0, p, seed] == arms[2.0, p, seed]
+        assert all(stragglers == [] for _, stragglers in arms[0.0, 0.0, seed])
+    assert arms[0.0, 0.0, 0] != arms[0.0, 0.0, 1]
+    digests = {summary(folder)["model_sha256"] for folder in folders}
+    assert len(digests) == 8
+
+
+def test_sweep_is_in_multirun_by_default(cwd, main):
+    assert main("--multirun", *TINY, "seed=4,5").code == 0
+    (sweep,) = (cwd / "multirun").glob("*/*")
+    assert [config(sweep / str(number))["seed"] for number in (0, 1)] == [4, 5]
+    assert summary(sweep / "1")["complete"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["mu=1.0,-1.0"], "mu=-1.0 is not allowed: it must be greater than or equal to 0."),
+        (["seed=0,nought"], "seed='nought' is not allowed: it must be an integer."),
+        (["seed=range(3)", "num_rounds=2,0"], "num_rounds=0 is not allowed"),
+        (["num_rund=1,2"], "num_rund is not a key of this experiment: did you mean num_rounds?"),
+        (["+method=fedprox_mu1,nosuch"], "nosuch"),
+        (["mu=1.0,${nosuch}"], "nosuch"),
+        (["client_resources.num_cpus=1.0,1e6"], "client_resources.num_cpus=1e+06 is not allowed"),
+        (["+repeat_num=0,-1"], "repeat_num=-1 is not allowed: it must be a whole number from 0."),
+        (["mu=0.0,1.0", "output_dir=FILE/below"], "output_dir="),
+    ],
+)
+def test_sweep_with_one_bad_value_starts_nothing(cwd, main, tmp_path, arguments, message):
+    (tmp_path / "file").touch()
+    arguments = [argument.replace("FILE", str(tmp_path / "file")) for argument in arguments]
+    ended = main("--multirun", *TINY, *arguments)
+    assert ended.code == 2
+    assert message in ended.err
+    assert ended.err.count("\n") == 1
+    assert ended.err.endswith("\n")
+    assert ended.out == ""
+    assert list(cwd.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["mu=-1"], "mu=-1 is not allowed: it must be greater than or equal to 0."),
+        (["mu=one"], "mu='one' is not allowed: it must be a number."),
+        (["mu="], "mu='' is not allowed: it must be a number."),
+        (["mu=null"], "mu=None is not allowed: it must be a number."),
+        (["mu=nan"], "mu=nan is not allowed: it must be a finite number."),
+        (["mu=[1,2]"], "mu=[1, 2] is not allowed: it must be a number."),
+        (["mu=${nosuch}"], "Interpolation key 'nosuch' not found full_key: mu object_type=dict"),
+        (["~mu"], "mu is missing: it must be given."),
+        (
+            ["stragglers_fraction=1.5"],
+            "stragglers_fraction=1.5 is not allowed: it must be less than or equal to 1.",
+        ),
+        (["num_rounds=1.0"], "num_rounds=1.0 is not allowed: it must be an integer."),
+        (["num_rounds=true"], "num_rounds=True is not allowed: it must be an integer."),
+        (["seed=-1"], "seed=-1 is not allowed: it must be greater than or equal to 0."),
+        (["adaptive_mu=1"], "adaptive_mu=1 is not allowed: it must be a boolean."),
+        (["engine=slurm"], "engine='slurm' is not allowed: it must be 'inline' or 'ray'."),
+        (["dataset=mars"], "dataset='mars' is not allowed: it must be 'mnist' or 'synthetic'."),
+        (["num_round=1"], "num_round is not a key of this experiment: did you mean num_rounds?"),
+        (["+num_round=1"], "num_round is not a key of this experiment: did you mean num_rounds?"),
+        (
+            ["client_resources.num_gpu=1"],
+            "client_resources.num_gpu is not a key of this experiment: did you mean "
+            "client_resources.num_gpus?",
+        ),
+        (
+            ["clients_per_round=7"],
+            "clients_per_round=7 is not allowed: it must be at most num_clients, 6.",
+        ),
+        (
+            ["algorithm=fedavg", "stragglers_fraction=1.0"],
+            "stragglers_fraction=1.0 is not allowed: algorithm=fedavg drops stragglers, and must "
+            "be left at least 1 of clients_per_round=3.",
+        ),
+        (
+            ["model=cnn"],
+            "model='cnn' is not allowed with dataset='synthetic': it must be logistic, for the "
+            "CNN takes images.",
+        ),
+        (
+            ["partition=dirichlet_over_labels", "min_partition_size=1000000"],
+            "partition='dirichlet_over_labels' is not possible: min_size=1000000 is not allowed: ",
+        ),
+        (
+            ["client_resources.num_gpus=0.25"],
+            "client_resources.num_gpus=0.25 is not allowed: it must be at most 0, the number of "
+            "GPUs here.",
+        ),
+        (
+            ["server_device=cuda"],
+            "server_device='cuda' is not allowed: it must be cpu or one of the 0 GPUs here.",
+        ),
+        (["output_dir=FILE"], "output_dir='FILE' is not allowed: it must be a folder that can be"),
+        (["output_dir=FILE/a"], "output_dir='FILE/a' is not allowed: it must be a folder that "),
+        ([f"output_dir={'a' * 300}"], f"output_dir='{'a' * 300}' is not allowed: it must be a "),
+        (["+method=nosuch"], "In 'config': Could not find 'method/nosuch' Available options in "),
+        (["--config-name", "nosuch"], "Cannot find primary config 'nosuch'."),
+        (["seed=range(5)"], "Sweep parameters 'seed=range(5)' requires --multirun"),
+        (["mu"], "Error parsing override 'mu'"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_sentence_and_code_2(cwd, main, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    (tmp_path / "file").touch()
+    arguments = [argument.replace("FILE", str(tmp_path / "file")) for argument in arguments]
+    ended = main(*TINY, *arguments)
+    assert ended.code == 2
+    assert ended.err.startswith(message.replace("FILE", str(tmp_path / "file")))
+    assert ended.err.count("\n") == 1
+    assert ended.err.endswith("\n")
+    assert ended.out == ""
+    assert list(cwd.iterdir()) == []
+
+
+def test_a_folder_that_holds_a_run_is_refused(cwd, main):
+    assert main(*TINY, "output_dir=a").code == 0
+    before = (cwd / "a" / "summary.json").read_bytes()
+    ended = main(*TINY, "output_dir=a", "seed=1")
+    assert ended.code == 2
+    assert ended.err == (
+        f"output_dir='{cwd / 'a'}' is not allowed: it holds a run already, and must be a new or "
+        "empty folder.\n"
+    )
+    assert (cwd / "a" / "summary.json").read_bytes() == before
+
+
+def test_bad_input_as_a_user_meets_it(cwd):
+    ended = command(*TINY, "mu=-1")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == "mu=-1 is not allowed: it must be greater than or equal to 0.\n"
+    assert list(cwd.iterdir()) == []
+
+
+def test_a_dataset_that_is_nowhere_as_a_user_meets_it(cwd, tmp_path):
+    """With the hub's real client, whose address leads nowhere."""
+    ended = command(
+        "dataset=mnist",
+        "engine=inline",
+        FLOWERBED_DATA="",
+        XDG_CACHE_HOME=str(tmp_path / "cache"),
+        HF_HOME=str(tmp_path / "hub"),
+        HF_ENDPOINT="http://127.0.0.1:9",
+        no_proxy="127.0.0.1",
+    )
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.count("\n") == 1
+    assert ended.stderr.startswith(
+        "dataset='mnist' cannot be loaded: it must be at $FLOWERBED_DATA/mnist/train.parquet "
+        "(FLOWERBED_DATA is not set), or the Hugging Face hub must be reachable, where it is "
+        "'ylecun/mnist' ("
+    )
+    assert list(cwd.iterdir()) == []
+
+
+def client_that(raises):
+    app = ClientApp()
+
+    @app.train()
+    def train(message, context):
+        if context.node_config["partition-id"] == 4:
+            raise raises
+        return fedprox_client(message, context)
+
+    return app
+
+
+def test_a_client_that_raises_fails_the_run_with_its_error(cwd, main):
+    ended = main(
+        *TINY, "clients_per_round=6", "output_dir=a", client_app=client_that(ValueError("wilted"))
+    )
+    assert ended.code == 1
+    assert ended.err.startswith("Client 4 failed in round 1: ValueError: wilted\n")
+    assert "test_main.py" in ended.err  # The client's own traceback says where.
+    assert "Results are in" not in ended.out
+    assert rounds(cwd / "a") == []
+    assert not (cwd / "a" / "summary.json").exists()
+
+
+def test_a_client_that_raises_ends_a_sweep(cwd, main):
+    ended = main(
+        "--multirun", *TINY, "clients_per_round=6", "seed=0,1", "output_dir=a",
+        client_app=client_that(ValueError("wilted")),
+    )  # fmt: skip
+    assert ended.code == 1
+    assert "Client 4 failed in round 1: ValueError: wilted" in ended.err
+    assert not (cwd / "a" / "1").exists()
+
+
+@pytest.mark.parametrize("multirun", [[], ["--multirun"]])
+def test_interruption(cwd, main, multirun):
+    ended = main(
+        *multirun, *TINY, "clients_per_round=6", "output_dir=a",
+        client_app=client_that(KeyboardInterrupt()),
+    )  # fmt: skip
+    assert (ended.code, ended.err) == (130, "Interrupted.\n")
+    assert list(cwd.rglob("summary.json")) == []
+
+
+def test_a_server_that_raises_is_a_failure_with_its_traceback(cwd, main, monkeypatch):
+    def fail(*args, **kwargs):
+        raise ArithmeticError("wilted")
+
+    monkeypatch.setattr("fedprox.server_app.make_strategy", fail)
+    ended = main(*TINY)
+    assert ended.code == 1
+    assert ended.err.endswith("ArithmeticError: wilted\n")
+
+
+def test_models_of_both_kinds_on_images(cwd, main, tiny_mnist):
+    arguments = (
+        "dataset=mnist", "partition=power_law", "num_clients=12", "clients_per_round=2",
+        "num_rounds=1", "num_epochs=1", "stragglers_fraction=0.0", "engine=inline",
+    )  # fmt: skip
+    parameters = {}
+    for model in ("logistic", "cnn"):
+        assert main(*arguments, f"model={model}", f"output_dir={model}").code == 0
+        weights = load_file(cwd / model / "model.safetensors")
+        parameters[model] = sum(array.size for array in weights.values())
+        assert all(np.isfinite(array).all() for array in weights.values())
+    assert parameters == {"logistic": 7_850, "cnn": 1_663_370}

@@ -1,0 +1,302 @@
+"""The contract of a grid, for both engines; then what is particular to Ray."""
+
+import copy
+import os
+import socket
+import struct
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ray
+import torch
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.supercore.task_identity import TaskIdentity
+
+from common.engine.flower import become_server
+from common.engine.grid import node_id, partition_id
+from common.engine.inline import InlineGrid
+from common.engine.ray_engine import RayGrid
+from common.engine.worker_pool import worker_pool
+
+# The workers cannot import this module: send its functions as they are.
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+NUM_CLIENTS = 6
+
+
+@pytest.fixture(autouse=True)
+def _server_process(monkeypatch):
+    for name in ("_run_id", "_task_id", "_node_id"):
+        monkeypatch.setattr(TaskIdentity, name, None)
+    become_server()
+
+
+@pytest.fixture(scope="module")
+def num_cpus():
+    """CPUs a worker such that three fit; Ray ends with the module."""
+    with pytest.MonkeyPatch.context() as patch:
+        # Otherwise Ray has its own opinion, in a container.
+        patch.setenv("RAY_USE_MULTIPROCESSING_CPU_COUNT", "1")
+        yield round(os.cpu_count() / 3 - 0.001, 3)
+        ray.shutdown()
+        worker_pool.cache_clear()
+
+
+@pytest.fixture(params=["inline", "ray"])
+def make_grid(request):
+    def make(client_app, num_clients=NUM_CLIENTS, run_config=None):
+        if request.param == "inline":
+            return InlineGrid(client_app, num_clients, run_config or {})
+        num_cpus = request.getfixturevalue("num_cpus")
+        return RayGrid(client_app, num_clients, run_config or {}, num_cpus, 0.0, "")
+
+    return make
+
+
+@pytest.fixture
+def make_ray_grid(num_cpus):
+    def make(client_app, run_config=None):
+        return RayGrid(client_app, NUM_CLIENTS, run_config or {}, num_cpus, 0.0, "")
+
+    return make
+
+
+def arrays(*values):
+    return ArrayRecord({"w": Array(np.array(values, dtype=np.float32))})
+
+
+def ask(clients, **records):
+    """Return one message a client; the records are the same objects in all of them."""
+    return [Message(RecordDict(dict(records)), node_id(client), "train") for client in clients]
+
+
+def reply_with(message, **metrics):
+    return Message(RecordDict({"metrics": MetricRecord(metrics)}), reply_to=message)
+
+
+def metrics_of(replies):
+    return [dict(reply.content["metrics"]) for reply in replies]
+
+
+app = ClientApp()
+"""Answers with all that a client can see."""
+
+
+@app.train()
+def train(message, context):
+    visits = context.state.get("visits", MetricRecord({"by": []}))
+    visits["by"] = [*visits["by"], context.node_config["partition-id"]]
+    context.state["visits"] = visits
+    content = message.content
+    return reply_with(
+        message,
+        client=context.node_config["partition-id"],
+        num_partitions=context.node_config["num-partitions"],
+        node=context.node_id,
+        visits=list(visits["by"]),
+        w=content["arrays"]["w"].numpy().tolist() if "arrays" in content else [],
+        pid=os.getpid(),
+        threads=torch.get_num_threads(),
+        **context.run_config,
+    )
+
+
+@app.query()
+def query(message, context):
+    client = context.node_config["partition-id"]
+    context.state["before"] = MetricRecord({"client": client})
+    if client % 2:
+        raise FileNotFoundError(f"client {client} has no data")
+    return reply_with(message, client=client)
+
+
+@pytest.mark.parametrize("clients", [[2], [0, 1], [5, 0, 3, 1, 4, 2]])
+def test_every_message_has_its_reply_in_order(make_grid, clients):
+    grid = make_grid(app)
+    messages = ask(clients, arrays=arrays(1, 2))
+    replies = list(grid.send_and_receive(messages))
+    found = metrics_of(replies)
+    assert [metrics["client"] for metrics in found] == clients
+    assert all(metrics["w"] == [1, 2] for metrics in found)
+    for message, reply, client in zip(messages, replies, clients, strict=True):
+        assert reply.metadata.reply_to_message_id == message.metadata.message_id
+        assert reply.metadata.src_node_id == node_id(client)
+        assert reply.metadata.message_type == "train"
+
+
+def test_no_messages_have_no_replies(make_grid):
+    assert list(make_grid(app).send_and_receive([])) == []
+
+
+def test_a_client_is_told_who_it_is_and_the_configuration(make_grid):
+    grid = make_grid(app, num_clients=4, run_config={"learning_rate": 0.5, "seed": 3})
+    nodes = list(grid.get_node_ids())
+    assert grid.nodes == nodes
+    assert len(set(nodes)) == 4
+    assert [partition_id(node) for node in nodes] == [0, 1, 2, 3]
+    messages = [grid.create_message(RecordDict(), "train", node, "1") for node in nodes]
+    for client, metrics in enumerate(metrics_of(grid.send_and_receive(messages))):
+        assert metrics["client"] == client
+        assert metrics["node"] == nodes[client]
+        assert metrics["num_partitions"] == 4
+        assert metrics["learning_rate"] == 0.5
+        assert metrics["seed"] == 3
+
+
+def test_node_ids_are_none_that_flower_takes_for_something_else():
+    assert [partition_id(node_id(client)) for client in range(5)] == list(range(5))
+    assert min(node_id(client) for client in range(5)) > TaskIdentity.node_id > 0
+
+
+def test_a_client_finds_its_own_state_again_and_nobody_elses(make_grid):
+    grid = make_grid(app)
+    seen = {client: [] for client in range(NUM_CLIENTS)}
+    # Of changing company, so that a client comes to another worker.
+    for clients in ([0, 1, 2], [1, 4], [3, 2, 1, 0], [1]):
+        for client, metrics in zip(
+            clients, metrics_of(grid.send_and_receive(ask(clients))), strict=True
+        ):
+            seen[client].append(client)
+            assert metrics["visits"] == seen[client]
+    assert metrics_of(make_grid(app).send_and_receive(ask([1])))[0]["visits"] == [1]
+
+
+def test_a_client_that_raises_answers_with_its_error(make_grid):
+    grid = make_grid(app)
+    messages = [Message(RecordDict(), node_id(client), "query") for client in (0, 1, 2, 3)]
+    replies = list(grid.send_and_receive(messages))
+    assert [reply.has_error() for reply in replies] == [False, True, False, True]
+    assert [partition_id(reply.metadata.src_node_id) for reply in replies] == [0, 1, 2, 3]
+    assert replies[2].content["metrics"]["client"] == 2
+    assert isinstance(replies[1].error, Error)
+    reason = replies[1].error.reason
+    summary, traceback = reason.split("\n", 1)
+    assert summary == "FileNotFoundError: client 1 has no data"
+    assert "Traceback" in traceback
+    assert ", in query" in traceback
+
+
+def test_replies_wait_until_they_are_pulled_and_are_given_once(make_grid):
+    grid = make_grid(app)
+    first = list(grid.push_messages(ask([0, 1], arrays=arrays(1))))
+    second = list(grid.push_messages(ask([0, 2], arrays=arrays(2))))
+    assert len({*first, *second}) == 4
+    pulled = metrics_of(grid.pull_messages([second[1], first[0], "no such message"]))
+    assert [(metrics["client"], metrics["w"]) for metrics in pulled] == [(2, [2]), (0, [1])]
+    pulled = metrics_of(grid.pull_messages([*first, *second]))
+    assert [(metrics["client"], metrics["w"]) for metrics in pulled] == [(1, [1]), (0, [2])]
+    assert list(grid.pull_messages([*first, *second])) == []
+
+
+def test_every_round_has_its_own_broadcast(make_grid):
+    grid = make_grid(app)
+    for value in (1, 2, 3):
+        replies = metrics_of(grid.send_and_receive(ask([0, 1, 2], arrays=arrays(value))))
+        assert [metrics["w"] for metrics in replies] == [[value]] * 3
+
+
+def test_clients_may_be_sent_different_weights(make_grid):
+    grid = make_grid(app)
+    messages = [ask([client], arrays=arrays(client))[0] for client in (3, 1, 2)]
+    assert [m["w"] for m in metrics_of(grid.send_and_receive(messages))] == [[3], [1], [2]]
+
+
+def test_a_content_that_messages_share_is_not_changed(make_grid):
+    content = RecordDict({"arrays": arrays(1, 2), "config": ConfigRecord({"epochs": 1})})
+    before = copy.deepcopy(dict(content))
+    messages = [Message(content, node_id(client), "train") for client in (0, 1, 2)]
+    replies = metrics_of(make_grid(app).send_and_receive(messages))
+    assert [metrics["w"] for metrics in replies] == [[1, 2]] * 3
+    assert dict(content) == before
+
+
+def test_clients_of_one_round_work_on_as_many_workers_as_fit(make_ray_grid):
+    """Three with a third of the CPUs each."""
+    grid = make_ray_grid(app)
+    pids = [metrics["pid"] for metrics in metrics_of(grid.send_and_receive(ask(range(6))))]
+    assert len(set(pids)) == 3
+    assert sorted(pids.count(pid) for pid in set(pids)) == [2, 2, 2]
+    assert os.getpid() not in pids
+
+
+def test_a_worker_has_one_thread(make_ray_grid):
+    replies = metrics_of(make_ray_grid(app).send_and_receive(ask([0, 1, 2])))
+    assert {metrics["threads"] for metrics in replies} == {1}
+
+
+def test_the_pool_serves_one_run_after_the_other(make_ray_grid):
+    """The workers stay, but app and configuration are those of the run."""
+    first = metrics_of(make_ray_grid(app, {"seed": 1}).send_and_receive(ask(range(3))))
+    second = metrics_of(make_ray_grid(app, {"seed": 2}).send_and_receive(ask(range(3))))
+    assert {metrics["pid"] for metrics in first} == {metrics["pid"] for metrics in second}
+    assert [metrics["seed"] for metrics in (*first, *second)] == [1, 1, 1, 2, 2, 2]
+    other_app = ClientApp()
+    other_app.train()(lambda message, context: reply_with(message, client=-1, pid=os.getpid()))
+    third = metrics_of(make_ray_grid(other_app).send_and_receive(ask(range(3))))
+    assert [metrics["client"] for metrics in third] == [-1, -1, -1]
+    assert {metrics["pid"] for metrics in third} == {metrics["pid"] for metrics in first}
+
+
+def test_a_grid_starts_no_worker_before_it_is_used(make_ray_grid, monkeypatch):
+    monkeypatch.setattr("common.engine.ray_engine.worker_pool", None)
+    grid = make_ray_grid(app)
+    assert len(grid.nodes) == NUM_CLIENTS
+    assert list(grid.send_and_receive([])) == []
+
+
+def descendants(pid):
+    children = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+        except OSError:  # It has just ended.
+            continue
+        children.setdefault(parent, []).append(int(stat.parent.name))
+    found, waiting = set(), [pid]
+    while waiting:
+        new = children.get(waiting.pop(), [])
+        found.update(new)
+        waiting += new
+    return found
+
+
+def sockets(pid):
+    inodes = set()
+    try:
+        for file in Path(f"/proc/{pid}/fd").iterdir():
+            target = str(file.readlink())
+            if target.startswith("socket:["):
+                inodes.add(target.removeprefix("socket:[").removesuffix("]"))
+    except OSError:
+        pass
+    return inodes
+
+
+def listening():
+    """Return the address that every listening TCP socket is bound to, by inode."""
+    addresses = {}
+    for table, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A":
+                words = bytes.fromhex(fields[1].partition(":")[0])
+                packed = b"".join(
+                    struct.pack(">I", *struct.unpack("=I", words[i : i + 4]))
+                    for i in range(0, len(words), 4)
+                )
+                addresses[fields[9]] = socket.inet_ntop(family, packed)
+    return addresses
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_nothing_listens_to_other_machines(make_ray_grid):
+    list(make_ray_grid(app).send_and_receive(ask(range(3))))
+    bound = listening()
+    found = {}
+    for pid in (os.getpid(), *descendants(os.getpid())):
+        for inode in sockets(pid) & bound.keys():
+            found.setdefault(bound[inode], []).append(pid)
+    assert sum(map(len, found.values())) >= 5  # the server, gcs_server, raylet and workers
+    assert found.keys() <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}

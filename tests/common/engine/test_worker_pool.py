@@ -1,0 +1,84 @@
+"""How many workers a pool has, and what it refuses; test_grid.py has a real Ray."""
+
+import pytest
+import ray
+
+from common.engine import worker_pool
+from common.engine.worker_pool import WorkerPool
+from common.errors import UserInputError
+
+
+@pytest.fixture
+def ray_of(monkeypatch):
+    """Pretend that a Ray with these resources runs; the list tells which one was asked for."""
+    addresses = []
+
+    def start(**resources):
+        monkeypatch.setattr(worker_pool, "_connect", addresses.append)
+        monkeypatch.setattr(ray, "cluster_resources", lambda: resources)
+        return addresses
+
+    worker_pool.worker_pool.cache_clear()
+    yield start
+    worker_pool.worker_pool.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("cpus", "num_cpus", "workers"),
+    [(2, 1, 2), (2, 2, 1), (2, 0.5, 4), (1, 0.1, 10), (2, 0.75, 2), (16, 1, 16), (3, 0.3, 10)],
+)
+def test_a_fraction_of_a_cpu_makes_for_more_workers(ray_of, cpus, num_cpus, workers):
+    ray_of(CPU=float(cpus))
+    assert WorkerPool(num_cpus, 0.0, "").size == workers
+
+
+@pytest.mark.parametrize(("num_gpus", "workers"), [(0.25, 8), (0.5, 4), (1, 2), (2, 1), (0, 16)])
+def test_the_scarcer_resource_decides(ray_of, num_gpus, workers):
+    ray_of(CPU=16.0, GPU=2.0)
+    assert WorkerPool(1.0, num_gpus, "").size == workers
+
+
+@pytest.mark.parametrize(
+    ("num_cpus", "num_gpus", "problem"),
+    [
+        (3.0, 0.0, r"client_resources\.num_cpus=3\.0 .*at most 2, "),
+        (1.0, 0.25, r"client_resources\.num_gpus=0\.25 .*at most 0, "),
+    ],
+)
+def test_more_than_there_is_is_refused(ray_of, num_cpus, num_gpus, problem):
+    ray_of(CPU=2.0)
+    with pytest.raises(UserInputError, match=problem):
+        WorkerPool(num_cpus, num_gpus, "")
+
+
+def test_a_pool_is_kept_as_long_as_nothing_else_is_asked_for(ray_of):
+    addresses = ray_of(CPU=2.0)
+    first = worker_pool.worker_pool(1.0, 0.0, "")
+    assert worker_pool.worker_pool(1.0, 0.0, "") is first
+    assert addresses == [""]
+    other = worker_pool.worker_pool(2.0, 0.0, "")
+    assert other is not first
+    # Ray was started anew for the other one, so the first is gone.
+    assert worker_pool.worker_pool(1.0, 0.0, "") is not first
+    assert addresses == ["", "", ""]
+
+
+def test_a_pool_that_was_refused_has_ended_the_one_before(ray_of):
+    addresses = ray_of(CPU=2.0)
+    first = worker_pool.worker_pool(1.0, 0.0, "")
+    with pytest.raises(UserInputError):
+        worker_pool.worker_pool(3.0, 0.0, "")
+    assert worker_pool.worker_pool(1.0, 0.0, "") is not first
+    assert addresses == ["", "", ""]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "no such place"])
+def test_an_address_where_no_cluster_is_is_refused(monkeypatch, address):
+    def refuse(**options):
+        assert options["address"] == address
+        raise ConnectionError("nobody there")
+
+    monkeypatch.setattr(ray, "init", refuse)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with pytest.raises(UserInputError, match=rf"ray_address='{address}' .*nobody there"):
+        WorkerPool(1.0, 0.0, address)

@@ -1,0 +1,182 @@
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from flwr.app import Array, ArrayRecord
+from flwr.clientapp import ClientApp
+from flwr.supercore.task_identity import TaskIdentity
+from safetensors.numpy import load_file
+
+from common.engine.flower import become_server
+from common.engine.inline import InlineGrid
+from common.errors import ClientFailedError, UserInputError
+from common.experiment.config import ExperimentConfig
+from common.experiment.federate import Evaluation, federate
+from common.protocol import TrainInstruction, train_reply
+from common.strategy import FedAvg, FedProx
+
+NUM_CLIENTS, K = 8, 4
+
+
+@pytest.fixture(autouse=True)
+def _server_process(monkeypatch):
+    for name in ("_run_id", "_task_id", "_node_id"):
+        monkeypatch.setattr(TaskIdentity, name, None)
+    become_server()
+
+
+def make_config(output_dir, num_rounds):
+    return ExperimentConfig.parse(
+        {
+            "num_clients": NUM_CLIENTS,
+            "clients_per_round": K,
+            "num_rounds": num_rounds,
+            "num_epochs": 3,
+            "batch_size": 10,
+            "learning_rate": 0.1,
+            "seed": 0,
+            "engine": "inline",
+            "client_resources": {"num_cpus": 1.0, "num_gpus": 0.0},
+            "ray_address": "",
+            "server_device": "cpu",
+            "output_dir": str(output_dir),
+        }
+    )
+
+
+def make_app(fails_in_round=0, asked=None):
+    """Clients that add 1 to every weight."""
+    app = ClientApp()
+
+    @app.train()
+    def train(message, context):
+        instruction = TrainInstruction.of(message)
+        if asked is not None:
+            asked.append(instruction)
+        if instruction.server_round == fails_in_round:
+            raise ValueError("the disk is full")
+        w = message.content["arrays"]["w"].numpy() + np.float32(1)
+        return train_reply(message, ArrayRecord({"w": Array(w)}), 5)
+
+    return app
+
+
+def run(folder, losses, strategy=None, app=None, num_rounds=3):
+    """Federate with an evaluation that takes its losses from a list; return the models it saw."""
+    grid = InlineGrid(app or make_app(), NUM_CLIENTS, {})
+    strategy = strategy or FedAvg(grid.nodes, K, 3, 0.5, seed=0)
+    models, losses = [], list(losses)
+
+    def evaluate(arrays):
+        models.append(arrays["w"].numpy().tolist())
+        loss = losses[len(models) - 1]
+        return Evaluation(test_accuracy=len(models) / 100, test_loss=2 * loss, train_loss=loss)
+
+    w = ArrayRecord({"w": Array(np.zeros(2, np.float32))})
+    federate(grid, strategy, make_config(folder, num_rounds), w, evaluate)
+    return models
+
+
+def read_rounds(folder):
+    return [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
+
+
+def read_summary(folder):
+    return json.loads((folder / "summary.json").read_text())
+
+
+def test_every_model_is_evaluated_once_the_initial_one_included(tmp_path):
+    assert run(tmp_path, [4, 3, 2, 1]) == [[0, 0], [1, 1], [2, 2], [3, 3]]
+
+
+def test_a_round_has_the_figures_of_the_model_that_it_made(tmp_path):
+    run(tmp_path, [4, 3, 2, 1])
+    rounds = read_rounds(tmp_path)
+    assert [line["round"] for line in rounds] == [1, 2, 3]
+    assert [line["train_loss"] for line in rounds] == [3, 2, 1]
+    assert [line["test_loss"] for line in rounds] == [6, 4, 2]
+    assert [line["test_accuracy"] for line in rounds] == [0.02, 0.03, 0.04]
+    for line in rounds:
+        assert set(line["stragglers"]) < set(line["clients"]) <= set(range(NUM_CLIENTS))
+        assert (len(line["clients"]), len(line["stragglers"])) == (K, K / 2)
+        assert line["bytes_down"] > 2 * 2 * 4
+        assert line["bytes_up"] > 2 * 2 * 4
+        assert line["seconds"] >= 0
+
+
+def test_the_summary_closes_with_the_last_round_and_the_totals(tmp_path, capsys):
+    run(tmp_path, [4, 3, 2, 1])
+    rounds, summary = read_rounds(tmp_path), read_summary(tmp_path)
+    for key in ("test_accuracy", "test_loss", "train_loss"):
+        assert summary[key] == rounds[-1][key]
+    for key in ("bytes_up", "bytes_down"):
+        assert summary[key] == sum(line[key] for line in rounds)
+    assert summary["seconds"] >= sum(line["seconds"] for line in rounds) - 1e-3
+    assert summary["rounds"] == 3
+    assert summary["complete"] is True
+    assert load_file(tmp_path / "model.safetensors")["w"].tolist() == [3, 3]
+    assert f"Results are in {tmp_path}\n" in capsys.readouterr().out
+
+
+def test_mu_is_the_one_that_the_clients_of_the_round_had(tmp_path):
+    """The initial loss is the first that the heuristic compares with."""
+    asked = []
+    nodes = InlineGrid(None, NUM_CLIENTS, {}).nodes
+    strategy = FedProx(nodes, K, 3, 0.5, 0, mu=0.0, adaptive_mu=True)
+    losses = [1, 2, 3, 2.9, 2.8, 2.7, 2.6, 2.5, 2.4]
+    run(tmp_path, losses, strategy, make_app(asked=asked), num_rounds=8)
+    expected = [0.0, 0.1, 0.2, 0.2, 0.2, 0.2, 0.2, 0.1]
+    assert [line["mu"] for line in read_rounds(tmp_path)] == expected
+    assert [i.mu for i in asked] == [mu for mu in expected for _ in range(K)]
+
+
+def test_losses_that_are_not_finite_are_null(tmp_path):
+    run(tmp_path, [4, math.nan, math.inf, math.nan])
+    assert [line["train_loss"] for line in read_rounds(tmp_path)] == [None, None, None]
+    assert read_summary(tmp_path)["test_loss"] is None
+
+
+def test_a_client_that_raises_leaves_what_was_done_but_no_summary(tmp_path):
+    with pytest.raises(ClientFailedError, match=r"Client \d failed in round 3: ValueError: the di"):
+        run(tmp_path, [4, 3, 2, 1], app=make_app(fails_in_round=3))
+    assert [line["round"] for line in read_rounds(tmp_path)] == [1, 2]
+    assert {file.name for file in tmp_path.iterdir()} == {
+        "config.yaml",
+        "environment.json",
+        "rounds.jsonl",
+    }
+
+
+def test_what_each_line_says_is_on_disk_before_the_next_round(tmp_path):
+    lines = []
+
+    class Watching(FedAvg):
+        def configure_train(self, *arguments):
+            lines.append(len(read_rounds(tmp_path)))
+            return super().configure_train(*arguments)
+
+    nodes = InlineGrid(None, NUM_CLIENTS, {}).nodes
+    run(tmp_path, [4, 3, 2, 1], Watching(nodes, K, 3, 0.5, seed=0))
+    assert lines == [0, 1, 2]
+
+
+def test_a_folder_that_holds_a_run_is_refused_before_any_work(tmp_path):
+    run(tmp_path, [4, 3, 2, 1])
+    before = (tmp_path / "rounds.jsonl").read_text()
+    asked = []
+    with pytest.raises(UserInputError, match="output_dir="):
+        run(tmp_path, [4, 3, 2, 1], app=make_app(asked=asked))
+    assert asked == []
+    assert (tmp_path / "rounds.jsonl").read_text() == before
+
+
+def test_the_server_has_one_thread(tmp_path):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        run(tmp_path, [4, 3, 2, 1])
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,119 @@
+"""FedProx as its difference from FedAvg, and what the clients of both are asked."""
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, ConfigRecord
+from flwr.clientapp import ClientApp
+
+from common.engine.inline import InlineGrid
+from common.errors import UserInputError
+from common.protocol import TrainInstruction, train_reply
+from common.strategy import FedAvg, FedProx
+from common.strategy.cohort import partial_epochs, sample_cohort
+
+NUM_CLIENTS, K, E = 40, 10, 6
+ROUNDS = range(1, 16)
+
+
+def make(strategy, fraction, seed=0, num_epochs=E, **options):
+    nodes = InlineGrid(None, NUM_CLIENTS, {}).nodes
+    return strategy(nodes, K, num_epochs, fraction, seed, **options)
+
+
+def play(strategy, rounds=ROUNDS):
+    """Run rounds against clients that note what they are asked; return it by round and client."""
+    asked = {round_: {} for round_ in rounds}
+    app = ClientApp()
+
+    @app.train()
+    def train(message, context):
+        instruction = TrainInstruction.of(message)
+        client = context.node_config["partition-id"]
+        asked[instruction.server_round][client] = instruction
+        return train_reply(message, message.content["arrays"], 1)
+
+    grid = InlineGrid(app, NUM_CLIENTS, {})
+    cohorts = {}
+    arrays = ArrayRecord({"w": Array(np.zeros(3, np.float32))})
+    for round_ in rounds:
+        messages = strategy.configure_train(round_, arrays, ConfigRecord(), grid)
+        arrays, _ = strategy.aggregate_train(round_, grid.send_and_receive(messages))
+        cohorts[round_] = strategy.traffic.clients, strategy.traffic.stragglers
+    return asked, cohorts
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.3, 0.5, 0.9])
+def test_fedavg_and_fedprox_meet_the_same_clients_and_stragglers(fraction):
+    asked_avg, cohorts_avg = play(make(FedAvg, fraction, seed=3))
+    asked_prox, cohorts_prox = play(make(FedProx, fraction, seed=3, mu=1.0))
+    assert cohorts_avg == cohorts_prox
+    for round_, (clients, stragglers) in cohorts_prox.items():
+        assert sorted(asked_prox[round_]) == clients
+        assert sorted(asked_avg[round_]) == sorted(set(clients) - set(stragglers))
+        assert len(stragglers) == K - round(K * (1 - fraction))
+    assert cohorts_prox != play(make(FedProx, fraction, seed=4, mu=1.0))[1]
+
+
+def test_only_stragglers_do_fewer_epochs():
+    asked, cohorts = play(make(FedProx, 0.5, mu=1.0))
+    managed = []
+    for round_, (clients, stragglers) in cohorts.items():
+        for client in clients:
+            epochs = asked[round_][client].epochs
+            if client in stragglers:
+                managed.append(epochs)
+                assert epochs == partial_epochs(0, round_, client, E)
+            else:
+                assert epochs == E
+    assert set(managed) == set(range(1, E))
+
+
+def test_everybody_may_straggle():
+    asked, _ = play(make(FedProx, 1.0, mu=1.0))
+    assert all(1 <= i.epochs < E for round_ in asked.values() for i in round_.values())
+    assert all(len(round_) == K for round_ in asked.values())
+
+
+def test_stragglers_are_those_of_the_cohort():
+    _, cohorts = play(make(FedProx, 0.5, seed=9, mu=1.0))
+    for round_, (clients, stragglers) in cohorts.items():
+        cohort = sample_cohort(9, round_, NUM_CLIENTS, K, 0.5)
+        assert clients == cohort.clients.tolist()
+        assert stragglers == cohort.clients[cohort.stragglers].tolist()
+
+
+def test_mu_goes_to_the_clients():
+    asked, _ = play(make(FedProx, 0.5, mu=0.25))
+    assert {i.mu for round_ in asked.values() for i in round_.values()} == {0.25}
+    asked, _ = play(make(FedAvg, 0.5))
+    assert {i.mu for round_ in asked.values() for i in round_.values()} == {0.0}
+
+
+def test_without_stragglers_mu_zero_asks_what_fedavg_asks():
+    assert play(make(FedProx, 0.0, mu=0.0)) == play(make(FedAvg, 0.0))
+
+
+def mus_asked(strategy, losses):
+    mus = []
+    for round_, loss in enumerate(losses, start=1):
+        strategy.observe_train_loss(loss)
+        asked, _ = play(strategy, [round_])
+        mus += {instruction.mu for instruction in asked[round_].values()}
+    return mus
+
+
+def test_adaptive_mu_follows_the_training_loss():
+    strategy = make(FedProx, 0.5, mu=0.0, adaptive_mu=True)
+    assert mus_asked(strategy, [3, 4, 5, 4, 3, 2, 1, 0.5]) == [0, 0.1, 0.2, 0.2, 0.2, 0.2, 0.2, 0.1]
+
+
+def test_a_fixed_mu_stays():
+    strategy = make(FedProx, 0.5, mu=0.5)
+    assert mus_asked(strategy, [3, 4, 5, 6]) == [0.5] * 4
+
+
+def test_one_epoch_with_stragglers_is_refused():
+    with pytest.raises(UserInputError, match=r"num_epochs=1 .*stragglers_fraction=0.1"):
+        make(FedProx, 0.1, num_epochs=1, mu=1.0)
+    make(FedProx, 0.0, num_epochs=1, mu=1.0)
+    make(FedProx, 0.1, num_epochs=2, mu=1.0)

@@ -107,10 +107,8 @@ def _connect(ray_address: str) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if ray.is_initialized():
         ray.shutdown()
-    # Whatever address it is given, a Ray that may form a cluster listens on every interface. Its
-    # processes read the variable; this one read it when it imported Ray, into the constant.
+    # A Ray that may form a cluster listens on every interface, whatever address it is given.
     ray_constants.ENABLE_RAY_CLUSTER = bool(ray_address)
-    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = str(int(bool(ray_address)))
     if not ray_address:
         ray.init(
             address="local",

@@ -21,8 +21,9 @@ def arm_name(run: Run) -> str:
     """Name the method of a run as the paper does."""
     if run.config["algorithm"] == "fedavg":
         return "FedAvg, stragglers dropped"
-    mu = f"μ = {run.config['mu']:g}"
-    return f"FedProx, adaptive {mu}" if run.config["adaptive_mu"] else f"FedProx, {mu}"
+    if run.config["adaptive_mu"]:
+        return f"FedProx, adaptive μ from {run.config['mu']:g}"
+    return f"FedProx, μ = {run.config['mu']:g}"
 
 
 def group_by_stragglers(runs: Sequence[Run]) -> dict[float, Arms]:

@@ -186,9 +186,7 @@ def test_config_name_fedavg_is_fedavg(cwd, main):
 
 def test_mu_and_training_loss_are_as_configured(cwd, main):
     assert main(*TINY, "mu=0.25", "evaluate_train_loss=false", "output_dir=a").code == 0
-    assert [(record["mu"], record["train_loss"]) for record in rounds(cwd / "a")] == [
-        (0.25, None)
-    ] * 3
+    assert [(r["mu"], r["train_loss"]) for r in rounds(cwd / "a")] == [(0.25, None)] * 3
     assert summary(cwd / "a")["train_loss"] is None
 
 
@@ -224,8 +222,8 @@ def test_experiment_and_method_are_deltas_over_the_defaults(hydra_as_new, fedpro
 def test_sweep_numbers_its_runs_and_pairs_its_arms(cwd, main):
     """The command of the earlier baseline, shrunk."""
     ended = main(
-        "--multirun", *TINY, "mu=0.0,2.0", "stragglers_fraction=0.0,0.5", "+repeat_num=range(2)",
-        "output_dir=sweep",
+        "--multirun", *TINY[:-1], "output_dir=sweep",
+        "mu=0.0,2.0", "stragglers_fraction=0.0,0.5", "+repeat_num=range(2)",
     )  # fmt: skip
     assert (ended.code, ended.err) == (0, "")
     assert [file.name for file in cwd.iterdir()] == ["sweep"]
@@ -327,7 +325,8 @@ def test_sweep_with_one_bad_value_starts_nothing(cwd, main, tmp_path, arguments,
         ),
         (
             ["partition=dirichlet_over_labels", "min_partition_size=1000000"],
-            "partition='dirichlet_over_labels' is not possible: min_size=1000000 is not allowed: ",
+            "partition='dirichlet_over_labels' is not possible: "
+            "min_partition_size=1000000 is not allowed: it must be at most ",
         ),
         (
             ["client_resources.num_gpus=0.25"],
@@ -372,13 +371,6 @@ def test_a_folder_that_holds_a_run_is_refused(cwd, main):
     assert (cwd / "a" / "summary.json").read_bytes() == before
 
 
-def test_bad_input_as_a_user_meets_it(cwd):
-    ended = command(*TINY, "mu=-1")
-    assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr == "mu=-1 is not allowed: it must be greater than or equal to 0.\n"
-    assert list(cwd.iterdir()) == []
-
-
 def test_a_dataset_that_is_nowhere_as_a_user_meets_it(cwd, tmp_path):
     """With the hub's real client, whose address leads nowhere."""
     ended = command(
@@ -405,7 +397,7 @@ def client_that(raises):
 
     @app.train()
     def train(message, context):
-        if context.node_config["partition-id"] == 4:
+        if context.node_config["partition-id"] == 4 and context.run_config["seed"] == 0:
             raise raises
         return fedprox_client(message, context)
 
@@ -417,21 +409,23 @@ def test_a_client_that_raises_fails_the_run_with_its_error(cwd, main):
         *TINY, "clients_per_round=6", "output_dir=a", client_app=client_that(ValueError("wilted"))
     )
     assert ended.code == 1
-    assert ended.err.startswith("Client 4 failed in round 1: ValueError: wilted\n")
+    assert "\nClient 4 failed in round 1: ValueError: wilted\n" in f"\n{ended.err}"
     assert "test_main.py" in ended.err  # The client's own traceback says where.
     assert "Results are in" not in ended.out
     assert rounds(cwd / "a") == []
     assert not (cwd / "a" / "summary.json").exists()
 
 
-def test_a_client_that_raises_ends_a_sweep(cwd, main):
+def test_a_run_that_fails_fails_its_sweep(cwd, main):
+    """The others go on."""
     ended = main(
         "--multirun", *TINY, "clients_per_round=6", "seed=0,1", "output_dir=a",
         client_app=client_that(ValueError("wilted")),
     )  # fmt: skip
     assert ended.code == 1
-    assert "Client 4 failed in round 1: ValueError: wilted" in ended.err
-    assert not (cwd / "a" / "1").exists()
+    assert "\nClient 4 failed in round 1: ValueError: wilted\n" in f"\n{ended.err}"
+    complete = [(cwd / "a" / number / "summary.json").exists() for number in ("0", "1")]
+    assert complete == [False, True]
 
 
 @pytest.mark.parametrize("multirun", [[], ["--multirun"]])

@@ -1,10 +1,13 @@
 """How many workers a pool has, and what it refuses; test_grid.py has a real Ray."""
 
+import os
+
 import pytest
 import ray
+import torch
 
 from common.engine import worker_pool
-from common.engine.worker_pool import WorkerPool
+from common.engine.worker_pool import Worker, WorkerPool
 from common.errors import UserInputError
 
 
@@ -25,7 +28,7 @@ def ray_of(monkeypatch):
 
 @pytest.mark.parametrize(
     ("cpus", "num_cpus", "workers"),
-    [(2, 1, 2), (2, 2, 1), (2, 0.5, 4), (1, 0.1, 10), (2, 0.75, 2), (16, 1, 16), (3, 0.3, 10)],
+    [(2, 1, 2), (2, 2, 1), (2, 0.5, 4), (1, 0.1, 10), (2, 0.75, 2), (16, 1, 16), (14, 0.56, 25)],
 )
 def test_a_fraction_of_a_cpu_makes_for_more_workers(ray_of, cpus, num_cpus, workers):
     ray_of(CPU=float(cpus))
@@ -82,3 +85,35 @@ def test_an_address_where_no_cluster_is_is_refused(monkeypatch, address):
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     with pytest.raises(UserInputError, match=rf"ray_address='{address}' .*nobody there"):
         WorkerPool(1.0, 0.0, address)
+
+
+def test_a_worker_is_started_when_it_is_wanted_and_stays(ray_of, monkeypatch):
+    started = []
+
+    class Actor:
+        @staticmethod
+        def remote(environment):
+            started.append(environment)
+            return len(started)
+
+    ray_of(CPU=3.0)
+    monkeypatch.setattr(ray, "remote", lambda **resources: lambda cls: Actor)
+    monkeypatch.setenv("FLOWERBED_DATA", "/data")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    pool = WorkerPool(1.0, 0.0, "")
+    assert started == []
+    assert [list(pool.workers(wanted)) for wanted in (1, 2, 1, 9)] == [[1], [1, 2], [1], [1, 2, 3]]
+    assert all(environment["FLOWERBED_DATA"] == "/data" for environment in started)
+    assert all("XDG_CACHE_HOME" not in environment for environment in started)
+
+
+def test_a_worker_has_the_variables_of_the_server_and_one_thread(monkeypatch):
+    monkeypatch.setenv("FLOWERBED_DATA", "/elsewhere")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        Worker({"FLOWERBED_DATA": "/data"})
+        assert os.environ["FLOWERBED_DATA"] == "/data"
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(threads)

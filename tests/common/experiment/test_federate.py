@@ -27,25 +27,6 @@ def _server_process(monkeypatch):
     become_server()
 
 
-def make_config(output_dir, num_rounds):
-    return ExperimentConfig.parse(
-        {
-            "num_clients": NUM_CLIENTS,
-            "clients_per_round": K,
-            "num_rounds": num_rounds,
-            "num_epochs": 3,
-            "batch_size": 10,
-            "learning_rate": 0.1,
-            "seed": 0,
-            "engine": "inline",
-            "client_resources": {"num_cpus": 1.0, "num_gpus": 0.0},
-            "ray_address": "",
-            "server_device": "cpu",
-            "output_dir": str(output_dir),
-        }
-    )
-
-
 def make_app(fails_in_round=0, asked=None):
     """Clients that add 1 to every weight."""
     app = ClientApp()
@@ -63,20 +44,28 @@ def make_app(fails_in_round=0, asked=None):
     return app
 
 
-def run(folder, losses, strategy=None, app=None, num_rounds=3):
-    """Federate with an evaluation that takes its losses from a list; return the models it saw."""
-    grid = InlineGrid(app or make_app(), NUM_CLIENTS, {})
-    strategy = strategy or FedAvg(grid.nodes, K, 3, 0.5, seed=0)
-    models, losses = [], list(losses)
+@pytest.fixture
+def run(experiment_values, tmp_path):
+    """Federates into tmp_path, with losses from a list; returns the models that it evaluated."""
 
-    def evaluate(arrays):
-        models.append(arrays["w"].numpy().tolist())
-        loss = losses[len(models) - 1]
-        return Evaluation(test_accuracy=len(models) / 100, test_loss=2 * loss, train_loss=loss)
+    def run(losses, strategy=None, app=None, num_rounds=3):
+        keys = {"num_clients": NUM_CLIENTS, "num_rounds": num_rounds, "output_dir": str(tmp_path)}
+        grid = InlineGrid(app or make_app(), NUM_CLIENTS, {})
+        strategy = strategy or FedAvg(grid.nodes, K, 3, 0.5, seed=0)
+        models, waiting = [], list(losses)
 
-    w = ArrayRecord({"w": Array(np.zeros(2, np.float32))})
-    federate(grid, strategy, make_config(folder, num_rounds), w, evaluate)
-    return models
+        def evaluate(arrays):
+            models.append(arrays["w"].numpy().tolist())
+            loss = waiting.pop(0)
+            test_loss = 1.0 if loss is None else 2 * loss
+            return Evaluation(len(models) / 100, test_loss, train_loss=loss)
+
+        w = ArrayRecord({"w": Array(np.zeros(2, np.float32))})
+        config = ExperimentConfig.parse(experiment_values | keys)
+        federate(grid, strategy, config, w, evaluate)
+        return models
+
+    return run
 
 
 def read_rounds(folder):
@@ -87,12 +76,12 @@ def read_summary(folder):
     return json.loads((folder / "summary.json").read_text())
 
 
-def test_every_model_is_evaluated_once_the_initial_one_included(tmp_path):
-    assert run(tmp_path, [4, 3, 2, 1]) == [[0, 0], [1, 1], [2, 2], [3, 3]]
+def test_every_model_is_evaluated_once_the_initial_one_included(run, tmp_path):
+    assert run([4, 3, 2, 1]) == [[0, 0], [1, 1], [2, 2], [3, 3]]
 
 
-def test_a_round_has_the_figures_of_the_model_that_it_made(tmp_path):
-    run(tmp_path, [4, 3, 2, 1])
+def test_a_round_has_the_figures_of_the_model_that_it_made(run, tmp_path):
+    run([4, 3, 2, 1])
     rounds = read_rounds(tmp_path)
     assert [line["round"] for line in rounds] == [1, 2, 3]
     assert [line["train_loss"] for line in rounds] == [3, 2, 1]
@@ -106,8 +95,8 @@ def test_a_round_has_the_figures_of_the_model_that_it_made(tmp_path):
         assert line["seconds"] >= 0
 
 
-def test_the_summary_closes_with_the_last_round_and_the_totals(tmp_path, capsys):
-    run(tmp_path, [4, 3, 2, 1])
+def test_the_summary_closes_with_the_last_round_and_the_totals(run, tmp_path, capsys):
+    run([4, 3, 2, 1])
     rounds, summary = read_rounds(tmp_path), read_summary(tmp_path)
     for key in ("test_accuracy", "test_loss", "train_loss"):
         assert summary[key] == rounds[-1][key]
@@ -120,27 +109,36 @@ def test_the_summary_closes_with_the_last_round_and_the_totals(tmp_path, capsys)
     assert f"Results are in {tmp_path}\n" in capsys.readouterr().out
 
 
-def test_mu_is_the_one_that_the_clients_of_the_round_had(tmp_path):
+def test_mu_is_the_one_that_the_clients_of_the_round_had(run, tmp_path):
     """The initial loss is the first that the heuristic compares with."""
     asked = []
     nodes = InlineGrid(None, NUM_CLIENTS, {}).nodes
     strategy = FedProx(nodes, K, 3, 0.5, 0, mu=0.0, adaptive_mu=True)
     losses = [1, 2, 3, 2.9, 2.8, 2.7, 2.6, 2.5, 2.4]
-    run(tmp_path, losses, strategy, make_app(asked=asked), num_rounds=8)
+    run(losses, strategy, make_app(asked=asked), num_rounds=8)
     expected = [0.0, 0.1, 0.2, 0.2, 0.2, 0.2, 0.2, 0.1]
     assert [line["mu"] for line in read_rounds(tmp_path)] == expected
     assert [i.mu for i in asked] == [mu for mu in expected for _ in range(K)]
 
 
-def test_losses_that_are_not_finite_are_null(tmp_path):
-    run(tmp_path, [4, math.nan, math.inf, math.nan])
+def test_a_training_loss_that_is_not_asked_for_is_null_and_moves_no_mu(run, tmp_path):
+    nodes = InlineGrid(None, NUM_CLIENTS, {}).nodes
+    strategy = FedProx(nodes, K, 3, 0.5, 0, mu=0.5, adaptive_mu=True)
+    run([None] * 4, strategy)
+    rounds = read_rounds(tmp_path)
+    assert [(line["train_loss"], line["mu"]) for line in rounds] == [(None, 0.5)] * 3
+    assert read_summary(tmp_path)["train_loss"] is None
+
+
+def test_losses_that_are_not_finite_are_null(run, tmp_path):
+    run([4, math.nan, math.inf, math.nan])
     assert [line["train_loss"] for line in read_rounds(tmp_path)] == [None, None, None]
     assert read_summary(tmp_path)["test_loss"] is None
 
 
-def test_a_client_that_raises_leaves_what_was_done_but_no_summary(tmp_path):
+def test_a_client_that_raises_leaves_what_was_done_but_no_summary(run, tmp_path):
     with pytest.raises(ClientFailedError, match=r"Client \d failed in round 3: ValueError: the di"):
-        run(tmp_path, [4, 3, 2, 1], app=make_app(fails_in_round=3))
+        run([4, 3, 2, 1], app=make_app(fails_in_round=3))
     assert [line["round"] for line in read_rounds(tmp_path)] == [1, 2]
     assert {file.name for file in tmp_path.iterdir()} == {
         "config.yaml",
@@ -149,7 +147,7 @@ def test_a_client_that_raises_leaves_what_was_done_but_no_summary(tmp_path):
     }
 
 
-def test_what_each_line_says_is_on_disk_before_the_next_round(tmp_path):
+def test_what_each_line_says_is_on_disk_before_the_next_round(run, tmp_path):
     lines = []
 
     class Watching(FedAvg):
@@ -158,25 +156,25 @@ def test_what_each_line_says_is_on_disk_before_the_next_round(tmp_path):
             return super().configure_train(*arguments)
 
     nodes = InlineGrid(None, NUM_CLIENTS, {}).nodes
-    run(tmp_path, [4, 3, 2, 1], Watching(nodes, K, 3, 0.5, seed=0))
+    run([4, 3, 2, 1], Watching(nodes, K, 3, 0.5, seed=0))
     assert lines == [0, 1, 2]
 
 
-def test_a_folder_that_holds_a_run_is_refused_before_any_work(tmp_path):
-    run(tmp_path, [4, 3, 2, 1])
+def test_a_folder_that_holds_a_run_is_refused_before_any_work(run, tmp_path):
+    run([4, 3, 2, 1])
     before = (tmp_path / "rounds.jsonl").read_text()
     asked = []
     with pytest.raises(UserInputError, match="output_dir="):
-        run(tmp_path, [4, 3, 2, 1], app=make_app(asked=asked))
+        run([4, 3, 2, 1], app=make_app(asked=asked))
     assert asked == []
     assert (tmp_path / "rounds.jsonl").read_text() == before
 
 
-def test_the_server_has_one_thread(tmp_path):
+def test_the_server_has_one_thread(run, tmp_path):
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        run(tmp_path, [4, 3, 2, 1])
+        run([4, 3, 2, 1])
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(threads)

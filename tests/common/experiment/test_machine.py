@@ -109,7 +109,7 @@ def test_output_dir_that_can_be_made_is_allowed_and_not_made(config, num_gpus, t
 @pytest.mark.parametrize("below", ["", "/a", "/a/b"])
 def test_output_dir_at_or_below_a_file_is_refused(config, num_gpus, tmp_path, below):
     file = tmp_path / "file"
-    file.touch()
+    file.touch(0o777)  # Like a folder, one may write and "execute" it.
     assert refusal(config(output_dir=f"{file}{below}")) == (
         f"output_dir='{file}{below}' is not allowed: it must be a folder that can be written, and "
         f"'{file}' is none."

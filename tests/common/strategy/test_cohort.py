@@ -97,13 +97,21 @@ def test_clients_and_stragglers_are_drawn_uniformly():
         assert np.abs(counts - rounds * p).max() < 5 * np.sqrt(rounds * p * (1 - p))
 
 
-def test_whom_a_round_takes_says_nothing_about_who_straggles():
-    """The two draws come from streams of their own: no pair of clients straggles together."""
+def test_no_two_places_straggle_together():
     together = 0
     for round_ in range(1, 2001):
         cohort = sample_cohort(6, round_, 4, 4, 0.5)
         together += cohort.stragglers[0] == cohort.stragglers[1]
     assert abs(together - 2000 / 3) < 5 * np.sqrt(2000 * 2 / 9)
+
+
+def test_the_draws_are_those_of_the_published_results():
+    """A change here changes every stored number, whatever else the tests say."""
+    cohort = sample_cohort(0, 1, 30, 10, 0.5)
+    stragglers = cohort.clients[cohort.stragglers].tolist()
+    assert cohort.clients.tolist() == [8, 11, 13, 16, 19, 21, 22, 24, 26, 29]
+    assert stragglers == [11, 13, 16, 19, 22]
+    assert [partial_epochs(0, 1, client, 20) for client in stragglers] == [7, 1, 19, 2, 17]
 
 
 @given(SEEDS, ROUNDS, st.integers(0, 10_000), st.integers(2, 40))

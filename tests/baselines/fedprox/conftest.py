@@ -1,0 +1,46 @@
+import pytest
+from fedprox.client_app import app as client_app
+from fedprox.config import FedProxConfig
+from fedprox.server_app import app as server_app
+
+from common import engine
+
+
+@pytest.fixture
+def make_config(fedprox_defaults, forget_data):
+    """Six clients of Synthetic(1, 1) and a few epochs in this process, unless changed."""
+    small = {
+        "dataset": "synthetic",
+        "partition": "natural",
+        "num_clients": 6,
+        "clients_per_round": 4,
+        "num_rounds": 3,
+        "num_epochs": 3,
+        "learning_rate": 0.01,
+        "stragglers_fraction": 0.5,
+        "engine": "inline",
+    }
+
+    def make(**changes):
+        return FedProxConfig.parse(fedprox_defaults | small | changes)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def run():
+    """Runs an experiment as the command line does."""
+
+    def run(config, client_app=client_app):
+        engine.run(
+            server_app,
+            client_app,
+            config.to_run_config(),
+            num_clients=config.num_clients,
+            engine=config.engine,
+            num_cpus=config.client_resources.num_cpus,
+            num_gpus=config.client_resources.num_gpus,
+            ray_address=config.ray_address,
+        )
+
+    return run

@@ -1,0 +1,113 @@
+"""One seed, one result: whatever runs the clients, and on however many workers."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import ray
+from fedprox import dataset, normalisation
+from fedprox.config import FedProxConfig
+
+from common.engine.worker_pool import worker_pool
+from common.experiment.config import read_default_config
+
+SMALL = {
+    "num_clients": 7,
+    "clients_per_round": 5,
+    "num_rounds": 3,
+    "num_epochs": 3,
+    "stragglers_fraction": 0.4,
+    "seed": 1,
+}
+EXPERIMENTS = {
+    "logistic": {"dataset": "synthetic", "partition": "natural", "learning_rate": 0.01},
+    "cnn": {"dataset": "mnist", "partition": "iid", "model": "cnn", "num_rounds": 2},
+}
+# CPUs that a worker reserves, so that there are as many workers.
+WORKERS = {"two workers": os.cpu_count() / 2, "one worker": float(os.cpu_count())}
+
+
+def outcomes_of(run):
+    """Run each experiment on each engine; two Rays are started, one after the other."""
+    found = {}
+    for model, keys in EXPERIMENTS.items():
+        found["inline", model] = run(f"inline_{model}", engine="inline", **keys)
+        found["seed", model] = run(f"seed_{model}", engine="inline", **keys, seed=2)
+    for workers, num_cpus in WORKERS.items():
+        resources = {"num_cpus": num_cpus, "num_gpus": 0.0}
+        for model, keys in EXPERIMENTS.items():
+            found[workers, model] = run(
+                f"{workers}_{model}", engine="ray", client_resources=resources, **keys
+            )
+        found[workers, "size"] = worker_pool(num_cpus, 0.0, "").size
+    return found
+
+
+def forget_data():
+    """Drop what this process has loaded, perhaps from elsewhere."""
+    dataset._load.cache_clear()
+    normalisation._per_pixel.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def outcomes(run, tiny_mnist_folder, tmp_path_factory):
+    """What came of each experiment, by engine; no Ray is left behind."""
+    folder = tmp_path_factory.mktemp("engines")
+    defaults = read_default_config(Path(dataset.__file__).parents[1] / "pyproject.toml")
+
+    def outcome(name, **changes):
+        config = FedProxConfig.parse(
+            defaults | SMALL | changes | {"output_dir": str(folder / name)}
+        )
+        run(config)
+        summary = json.loads((folder / name / "summary.json").read_text())
+        lines = (folder / name / "rounds.jsonl").read_text().splitlines()
+        rounds = [json.loads(line) for line in lines]
+        for line in rounds:
+            line.pop("seconds")
+        environment = json.loads((folder / name / "environment.json").read_text())
+        return {"sha256": summary["model_sha256"], "rounds": rounds, "environment": environment}
+
+    with pytest.MonkeyPatch.context() as patch:
+        # Workers see these as they are when they start.
+        patch.setenv("FLOWERBED_DATA", str(tiny_mnist_folder))
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        # Otherwise Ray has its own opinion of the number, in a container.
+        patch.setenv("RAY_USE_MULTIPROCESSING_CPU_COUNT", "1")
+        forget_data()
+        try:
+            yield outcomes_of(outcome)
+        finally:
+            ray.shutdown()
+            worker_pool.cache_clear()
+            forget_data()
+
+
+MODELS = pytest.mark.parametrize("model", EXPERIMENTS)
+
+
+@MODELS
+@pytest.mark.parametrize("workers", WORKERS)
+def test_ray_gives_the_same_bits_as_inline(outcomes, workers, model):
+    found, expected = outcomes[workers, model], outcomes["inline", model]
+    assert found["rounds"] == expected["rounds"]
+    assert found["sha256"] == expected["sha256"]
+
+
+@MODELS
+def test_another_seed_gives_another_model(outcomes, model):
+    assert outcomes["seed", model]["sha256"] != outcomes["inline", model]["sha256"]
+    assert outcomes["seed", model]["rounds"] != outcomes["inline", model]["rounds"]
+
+
+@MODELS
+def test_the_runs_were_what_they_are_taken_for(outcomes, model):
+    assert outcomes["one worker", "size"] == 1
+    assert outcomes["two workers", "size"] == 2
+    engines = [outcomes[by, model]["environment"]["engine"] for by in ("inline", *WORKERS)]
+    assert engines == ["inline", "ray", "ray"]
+    rounds = outcomes["inline", model]["rounds"]
+    losses = [line["train_loss"] for line in rounds]
+    assert len(set(losses)) == len(losses) > 1
+    assert all(len(line["clients"]) == 5 and len(line["stragglers"]) == 2 for line in rounds)

@@ -1,0 +1,33 @@
+import pytest
+from fedprox.strategy import make_strategy
+
+from common.strategy import FedAvg, FedProx
+
+NODES = [2, 3, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize(("algorithm", "kind"), [("fedavg", FedAvg), ("fedprox", FedProx)])
+def test_the_algorithm_key_chooses_the_strategy(make_config, algorithm, kind):
+    config = make_config(
+        algorithm=algorithm, clients_per_round=5, num_epochs=7, stragglers_fraction=0.25, seed=9
+    )
+    strategy = make_strategy(config, NODES)
+    assert type(strategy) is kind
+    assert strategy.nodes == NODES
+    assert strategy.clients_per_round == 5
+    assert strategy.num_epochs == 7
+    assert strategy.stragglers_fraction == 0.25
+    assert strategy.seed == 9
+
+
+def test_mu_is_for_fedprox(make_config):
+    assert make_strategy(make_config(algorithm="fedprox", mu=0.3), NODES).mu == 0.3
+    assert make_strategy(make_config(algorithm="fedavg", mu=0.3), NODES).mu == 0.0
+
+
+@pytest.mark.parametrize(("adaptive", "then"), [(True, 0.4), (False, 0.3)])
+def test_mu_adapts_if_asked_to(make_config, adaptive, then):
+    strategy = make_strategy(make_config(mu=0.3, adaptive_mu=adaptive), NODES)
+    for loss in (1.0, 2.0):
+        strategy.observe_train_loss(loss)
+    assert strategy.mu == then

@@ -18,9 +18,10 @@ def synthetic(alpha: float, beta: float, num_clients: int, seed: int) -> ArrayDa
     Client k draws u_k ~ N(0, alpha) and B_k ~ N(0, beta), then W_k ~ N(u_k, 1),
     b_k ~ N(u_k, 1), v_k ~ N(B_k, 1) and n_k = int(lognormal(4, 2)) + 50 examples
     x ~ N(v_k, Sigma) with Sigma_jj = j^-1.2, labelled y = argmax(softmax(W_k x + b_k)).
-    ``alpha`` controls how much local models differ, ``beta`` how much local data differ; both
-    are standard deviations, as in the authors' generator. 90 % of a client's examples train,
-    the rest is pooled into the test set.
+    ``beta`` controls how much local data differ. ``alpha`` is meant to control how much local
+    models differ, but changes nothing: u_k shifts all logits of a client alike, and argmax does not
+    see that. Both are standard deviations, as in the authors' generator. 90 % of a client's
+    examples train, the rest is pooled into the test set.
 
     Args:
         alpha: Standard deviation of the mean of the local models, >= 0.

@@ -7,6 +7,7 @@ import torch
 
 from common.errors import UserInputError
 from common.experiment.config import ExperimentConfig
+from common.experiment.run_directory import refuse_used
 
 
 def check_machine(config: ExperimentConfig) -> None:
@@ -16,7 +17,8 @@ def check_machine(config: ExperimentConfig) -> None:
 
     Raises:
         UserInputError: A worker or the server asks for a CPU or GPU that is not there, or
-            ``output_dir`` is below something that is no folder or cannot be written.
+            ``output_dir`` holds a run already, or is below something that is no folder or cannot
+            be written.
     """
     if not config.ray_address:
         cpus, gpus = os.cpu_count() or 1, torch.cuda.device_count()
@@ -58,6 +60,8 @@ def _check_output_dir(output_dir: str) -> None:
             f"output_dir={output_dir!r} is not allowed: it must be a folder that can be written "
             f"({error})."
         ) from None
+    if output_dir:  # Otherwise the run makes a folder of its own.
+        refuse_used(path)
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise UserInputError(
             f"output_dir={output_dir!r} is not allowed: it must be a folder that can be written, "

@@ -43,11 +43,7 @@ class RunDirectory:
         self.path = Path(config.output_dir or _timestamped()).expanduser().resolve()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            if (self.path / CONFIG).exists():
-                raise UserInputError(
-                    f"output_dir={str(self.path)!r} is not allowed: it holds a run already, and "
-                    "must be a new or empty folder."
-                )
+            refuse_used(self.path)
             resolved = config.model_dump() | {"output_dir": str(self.path)}
             (self.path / CONFIG).write_text(yaml.safe_dump(resolved, sort_keys=False))
         except OSError as error:
@@ -78,6 +74,19 @@ class RunDirectory:
 
     def _write_json(self, name: str, value: Mapping[str, Any]) -> None:
         (self.path / name).write_text(_to_json(value, indent=2) + "\n")
+
+
+def refuse_used(path: Path) -> None:
+    """Refuse to write a run where there is one.
+
+    Raises:
+        UserInputError: The folder holds a run.
+    """
+    if (path / CONFIG).exists():
+        raise UserInputError(
+            f"output_dir={str(path)!r} is not allowed: it must be a folder without a run, and this "
+            "one holds a run already."
+        )
 
 
 def _to_json(value: Mapping[str, Any], indent: int | None = None) -> str:

@@ -28,7 +28,6 @@ class FedProxConfig(ExperimentConfig):
         "dirichlet_over_clients",
         "dirichlet_over_labels",
         "quantity_skew",
-        "natural",
     ]
     dirichlet_alpha: PositiveFloat
     min_partition_size: NonNegativeInt
@@ -46,15 +45,6 @@ class FedProxConfig(ExperimentConfig):
             raise ValueError(
                 f"model='cnn' is not allowed with dataset={self.dataset!r}: it must be logistic, "
                 "for the CNN takes images."
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _partition_fits_dataset(self) -> Self:
-        if self.partition == "natural" and self.dataset != "synthetic":
-            raise ValueError(
-                f"partition='natural' is not allowed with dataset={self.dataset!r}: it must be "
-                "one of the others, for these data come without clients of their own."
             )
         return self
 

@@ -109,8 +109,8 @@ def _load(config: FedProxConfig) -> FederatedDataset:
 
 
 def _partition(config: FedProxConfig, arrays: ArrayDataset) -> Partition:
-    if arrays.natural_partition is not None and config.partition == "natural":
-        return arrays.natural_partition
+    if config.partition == "power_law" and arrays.natural_partition is not None:
+        return arrays.natural_partition  # The clients of Synthetic are made with such sizes.
     labels, num_clients, alpha = arrays.y_train, config.num_clients, config.dirichlet_alpha
     rng = generator(config.seed, Purpose.PARTITION)
     schemes: dict[str, Callable[[], Partition]] = {

@@ -11,7 +11,6 @@ def make_config(fedprox_defaults, forget_data):
     """Six clients of Synthetic(1, 1) and a few epochs in this process, unless changed."""
     small = {
         "dataset": "synthetic",
-        "partition": "natural",
         "num_clients": 6,
         "clients_per_round": 4,
         "num_rounds": 3,

@@ -79,8 +79,8 @@ def test_run_config_round_trip(defaults):
         (
             "partition",
             "dirichlet",
-            "'power_law', 'iid', 'shards', 'dirichlet_over_clients', 'dirichlet_over_labels', "
-            "'quantity_skew' or 'natural'",
+            "'power_law', 'iid', 'shards', 'dirichlet_over_clients', 'dirichlet_over_labels' or "
+            "'quantity_skew'",
         ),
         ("dirichlet_alpha", 0.0, "greater than 0"),
         ("min_partition_size", -1, "greater than or equal to 0"),
@@ -114,14 +114,6 @@ def test_cnn_takes_images_only(defaults):
     assert refusal(defaults | {"model": "cnn", "dataset": "synthetic"}) == (
         "model='cnn' is not allowed with dataset='synthetic': it must be logistic, for the CNN "
         "takes images."
-    )
-
-
-def test_natural_partition_needs_data_with_clients(defaults):
-    FedProxConfig.parse(defaults | {"dataset": "synthetic", "partition": "natural"})
-    assert refusal(defaults | {"partition": "natural"}) == (
-        "partition='natural' is not allowed with dataset='mnist': it must be one of the others, "
-        "for these data come without clients of their own."
     )
 
 

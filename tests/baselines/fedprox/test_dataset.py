@@ -35,8 +35,7 @@ def assert_every_example_is_given_once(data, num_examples):
 
 @pytest.mark.parametrize("partition", PARTITIONS)
 def test_every_partition_of_synthetic(config, partition):
-    # With this seed the rarest class is frequent enough for power_law.
-    data = load_dataset(config(partition=partition, seed=4))
+    data = load_dataset(config(partition=partition))
     assert_every_example_is_given_once(data, len(data.arrays.y_train))
     assert (data.num_features, data.num_classes) == (60, 10)
     x, y = data.client(3)
@@ -45,7 +44,7 @@ def test_every_partition_of_synthetic(config, partition):
     assert x.shape == (len(y), 60)
 
 
-@pytest.mark.parametrize("partition", [kind for kind in PARTITIONS if kind != "natural"])
+@pytest.mark.parametrize("partition", PARTITIONS)
 def test_every_partition_of_mnist(config, partition, tiny_mnist):
     data = load_dataset(config(dataset="mnist", partition=partition))
     assert_every_example_is_given_once(data, 200)
@@ -78,11 +77,6 @@ def test_each_partition_key_is_the_scheme_of_its_name(config, tiny_mnist):
     skewed = load("quantity_skew", quantity_sigma=3.0)
     assert skewed.partition.sizes.max() > 5 * np.median(skewed.partition.sizes)
 
-    natural = load_dataset(config(partition="natural"))
-    np.testing.assert_array_equal(
-        natural.partition.indices, np.arange(natural.partition.offsets[-1])
-    )
-
 
 @pytest.mark.parametrize("partition", ["dirichlet_over_clients", "dirichlet_over_labels"])
 def test_dirichlet_keys_reach_the_scheme(config, tiny_mnist, partition):
@@ -105,8 +99,8 @@ def test_dirichlet_conventions_differ(config, tiny_mnist):
     assert np.ptp(over_clients) > np.ptp(over_labels)
 
 
-def test_natural_partition_is_that_of_the_data(config):
-    data = load_dataset(config(partition="natural"))
+def test_the_power_law_of_synthetic_is_that_of_its_own_clients(config):
+    data = load_dataset(config(partition="power_law"))
     assert data.partition is data.arrays.natural_partition
 
 
@@ -200,7 +194,7 @@ def test_test_set_is_normalised_as_the_training_set(config, tiny_mnist):
 
 
 def test_synthetic_is_left_as_it_is(config):
-    data = load_dataset(config(partition="natural"))
+    data = load_dataset(config(partition="power_law"))
     np.testing.assert_array_equal(data.train_set()[0], data.arrays.x_train)
     np.testing.assert_array_equal(data.test_set()[0], data.arrays.x_test)
 

@@ -21,7 +21,7 @@ SMALL = {
     "seed": 1,
 }
 EXPERIMENTS = {
-    "logistic": {"dataset": "synthetic", "partition": "natural", "learning_rate": 0.01},
+    "logistic": {"dataset": "synthetic", "learning_rate": 0.01},
     "cnn": {"dataset": "mnist", "partition": "iid", "model": "cnn", "num_rounds": 2},
 }
 # CPUs that a worker reserves, so that there are as many workers.

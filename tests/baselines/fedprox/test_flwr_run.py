@@ -15,7 +15,7 @@ from common.engine.superlink import SuperLink
 
 BASELINE = Path(fedprox.__file__).parents[1]
 
-LOGISTIC = {"dataset": "synthetic", "partition": "natural", "num_clients": 4, "num_rounds": 3}
+LOGISTIC = {"dataset": "synthetic", "num_clients": 4, "num_rounds": 3}
 CNN = {"model": "cnn", "partition": "iid", "num_clients": 4, "num_rounds": 2}
 SMALL = {"clients_per_round": 2, "num_epochs": 2, "stragglers_fraction": 0.5, "seed": 5}
 

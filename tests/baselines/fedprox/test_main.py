@@ -25,7 +25,6 @@ from common.experiment.cli import compose_config
 
 TINY = (
     "dataset=synthetic",
-    "partition=natural",
     "num_clients=6",
     "clients_per_round=3",
     "num_rounds=3",
@@ -210,7 +209,6 @@ def test_experiment_and_method_are_deltas_over_the_defaults(hydra_as_new, fedpro
     composed = compose_config("fedprox", FedProxConfig, ["+experiment=synthetic", "+method=fedavg"])
     assert composed.model_dump() == fedprox_defaults | {
         "dataset": "synthetic",
-        "partition": "natural",
         "num_clients": 30,
         "num_rounds": 200,
         "learning_rate": 0.01,
@@ -365,8 +363,8 @@ def test_a_folder_that_holds_a_run_is_refused(cwd, main):
     ended = main(*TINY, "output_dir=a", "seed=1")
     assert ended.code == 2
     assert ended.err == (
-        f"output_dir='{cwd / 'a'}' is not allowed: it holds a run already, and must be a new or "
-        "empty folder.\n"
+        f"output_dir='{cwd / 'a'}' is not allowed: it must be a folder without a run, and this "
+        "one holds a run already.\n"
     )
     assert (cwd / "a" / "summary.json").read_bytes() == before
 

@@ -133,3 +133,13 @@ def test_output_dir_that_no_path_leads_to_is_refused(config, num_gpus, tmp_path,
     message = refusal(config(output_dir=name))
     assert message.startswith(f"output_dir={name!r} is not allowed: it must be a folder that can ")
     assert "\n" not in message
+
+
+def test_without_output_dir_a_config_of_the_users_own_does_not_matter(
+    experiment_values, tmp_path, monkeypatch
+):
+    (tmp_path / "config.yaml").write_text("mine: true\n")
+    monkeypatch.chdir(tmp_path)
+    check_machine(ExperimentConfig.parse(experiment_values))
+    with pytest.raises(UserInputError, match="holds a run already"):
+        check_machine(ExperimentConfig.parse(experiment_values | {"output_dir": "."}))

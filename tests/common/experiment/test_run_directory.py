@@ -160,8 +160,8 @@ def test_a_folder_that_holds_a_run_is_refused_and_left_alone(config, arrays, tmp
     with pytest.raises(UserInputError) as caught:
         RunDirectory(config(tmp_path / "run"), "inline")
     assert str(caught.value) == (
-        f"output_dir='{tmp_path / 'run'}' is not allowed: it holds a run already, and must be a "
-        "new or empty folder."
+        f"output_dir='{tmp_path / 'run'}' is not allowed: it must be a folder without a run, and "
+        "this one holds a run already."
     )
     assert {file.name: file.read_bytes() for file in first.path.iterdir()} == before
 

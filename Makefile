@@ -23,7 +23,7 @@ demo: $(VENV)/.ready
 	$(RUN) fedprox.report $(DEMO)
 
 test: $(VENV)/.ready
-	$(RUN) pytest
+	$(RUN) pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.ready
 	$(RUN) ruff check .

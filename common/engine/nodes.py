@@ -7,7 +7,7 @@ from flwr.app import Context, Message, MessageType, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 
 from common.engine.grid import SimulationGrid
-from common.errors import UserInputError
+from common.errors import ClientFailedError, UserInputError
 
 IDENTITY: Final = "identity"
 PARTITION_ID: Final = "partition-id"
@@ -22,6 +22,7 @@ def nodes_by_partition(grid: Grid, num_clients: int) -> list[int]:
 
     Raises:
         UserInputError: The federation has another number of nodes.
+        ClientFailedError: A node's app raised.
     """
     if isinstance(grid, SimulationGrid):
         return grid.nodes
@@ -34,6 +35,11 @@ def nodes_by_partition(grid: Grid, num_clients: int) -> list[int]:
     queries = [Message(RecordDict(), node, MessageType.QUERY) for node in nodes]
     partitions = {}
     for reply in grid.send_and_receive(queries):
+        if reply.has_error():
+            node = reply.metadata.src_node_id
+            raise ClientFailedError(
+                f"Node {node} failed to say its partition: {reply.error.reason}"
+            )
         partition = reply.content.metric_records[IDENTITY][PARTITION_ID]
         partitions[partition] = reply.metadata.src_node_id
     return [partitions[client] for client in range(num_clients)]

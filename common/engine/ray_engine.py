@@ -42,6 +42,7 @@ class RayGrid(SimulationGrid):
     def _answer(self, messages: Sequence[Message]) -> Sequence[Message]:
         if not messages:
             return []
+        contents = [message.content for message in messages]
         broadcast, shared = split_shared(messages)
         envelopes = [
             Envelope(message, own, self._states.get(partition_id(message.metadata.dst_node_id)))
@@ -49,12 +50,13 @@ class RayGrid(SimulationGrid):
         ]
         workers = self._prepared_workers(len(messages))
         reference = ray.put(broadcast)
-        answers: list[list[Answer]] = ray.get(
-            [
-                worker.answer.remote(envelopes[first :: len(workers)], reference)
-                for first, worker in enumerate(workers)
-            ]
-        )
+        hands = [
+            worker.answer.remote(envelopes[first :: len(workers)], reference)
+            for first, worker in enumerate(workers)
+        ]
+        for message, content in zip(messages, contents, strict=True):
+            message.content = content  # They are on their way: whole again for the caller.
+        answers: list[list[Answer]] = ray.get(hands)
         replies = []
         for reply, state in (answer for hand in answers for answer in hand):
             self._keep_state(partition_id(reply.metadata.src_node_id), state)

@@ -1,5 +1,7 @@
 """The paper's heuristic for mu (Li et al. 2020, section 5.3.2, figures 3 and 11)."""
 
+import math
+
 STEP = 0.1
 FALLS_BEFORE_DECREASE = 5
 
@@ -23,7 +25,7 @@ class AdaptiveMu:
         """Return the mu to use next, given the global training loss f(w) just measured.
 
         The first loss has none before it to compare with and changes nothing. A loss that is not
-        a number counts as a rise.
+        a number counts as a rise, and a number after it as a fall.
         """
         if self._last_loss is not None:
             if train_loss < self._last_loss:
@@ -36,5 +38,5 @@ class AdaptiveMu:
             if self._falls == FALLS_BEFORE_DECREASE:
                 self._falls = 0
                 self.mu = max(0.0, round(self.mu - STEP, 10))
-        self._last_loss = train_loss
+        self._last_loss = math.inf if math.isnan(train_loss) else train_loss
         return self.mu

@@ -10,7 +10,7 @@ from fedprox.config import FedProxConfig
 from fedprox.server_app import app as server_app
 
 from common import engine
-from common.engine.flwr_run import COMPLETED, FAILED, flwr_run
+from common.engine.flwr_run import COMPLETED, flwr_run
 from common.engine.superlink import SuperLink
 
 BASELINE = Path(fedprox.__file__).parents[1]
@@ -51,12 +51,3 @@ def test_flwr_run_agrees_with_inline(superlink, tiny_mnist, fedprox_defaults, tm
     run_config = values | {"output_dir": str(folder)}
     assert flwr_run(BASELINE, run_config, keys["num_clients"], superlink=superlink) == COMPLETED
     assert results(folder) == run_inline(fedprox_defaults, values, tmp_path / "inline")
-
-
-def test_another_number_of_supernodes_is_refused(superlink, tmp_path, capfd):
-    run_config = SMALL | LOGISTIC | {"output_dir": str(tmp_path / "run")}
-    assert flwr_run(BASELINE, run_config, 3, superlink=superlink) == FAILED
-    assert "num_clients=4 is not allowed: it must be the number of SuperNodes, 3" in (
-        capfd.readouterr().out
-    )
-    assert not (tmp_path / "run").exists()

@@ -304,7 +304,7 @@ def test_a_pair_that_cannot_be_used_is_refused_in_one_sentence(app_dir, pair, me
 
 
 def test_a_key_without_a_near_one_is_answered_with_all_keys(app_dir):
-    with pytest.raises(UserInputError, match=r"the keys are behaviour, mu, num_clients, shuffle,"):
+    with pytest.raises(UserInputError, match="the keys are behaviour, client_resources"):
         parse_request(str(app_dir), ["xyz=1"])
 
 

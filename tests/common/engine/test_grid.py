@@ -212,6 +212,14 @@ def test_a_content_that_messages_share_is_not_changed(make_grid):
     assert dict(content) == before
 
 
+def test_messages_can_be_sent_again(make_grid):
+    grid = make_grid(app)
+    messages = ask([0, 1, 2], arrays=arrays(1, 2))
+    first = metrics_of(grid.send_and_receive(messages))
+    assert [m["w"] for m in metrics_of(grid.send_and_receive(messages))] == [[1, 2]] * 3
+    assert [m["w"] for m in first] == [[1, 2]] * 3
+
+
 def test_clients_of_one_round_work_on_as_many_workers_as_fit(make_ray_grid):
     """Three with a third of the CPUs each."""
     grid = make_ray_grid(app)

@@ -1,5 +1,5 @@
 import pytest
-from flwr.app import Context, Message, MessageType, RecordDict
+from flwr.app import Context, Error, Message, MessageType, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
@@ -7,7 +7,7 @@ from flwr.supercore.task_identity import TaskIdentity
 from common.engine import nodes, nodes_by_partition, report_partition
 from common.engine.flower import become_server
 from common.engine.inline import InlineGrid
-from common.errors import UserInputError
+from common.errors import ClientFailedError, UserInputError
 
 
 @pytest.fixture(autouse=True)
@@ -93,6 +93,14 @@ def test_every_node_of_flowers_grid_is_asked_once_which_partition_it_holds():
     assert sorted(message.metadata.dst_node_id for message in grid.asked) == [17, 40, 555, 901]
     assert {message.metadata.message_type for message in grid.asked} == {MessageType.QUERY}
     assert grid.looks == 1
+
+
+def test_a_node_whose_app_raises_is_named_with_its_error():
+    grid = FlowerGrid({901: 1, 17: 0})
+    error = Error(0, "ValueError: no partition")
+    grid.send_and_receive = lambda messages: [Message(error, reply_to=m) for m in messages]
+    with pytest.raises(ClientFailedError, match=r"^Node 901 failed .*: ValueError: no partition$"):
+        nodes_by_partition(grid, 2)
 
 
 def test_a_node_reports_its_partition_to_who_asked():

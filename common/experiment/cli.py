@@ -21,13 +21,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from common import engine
 from common.errors import ClientFailedError, UserInputError
 from common.experiment.config import (
     Config,
     ExperimentConfig,
     read_default_config,
 )
+from common.experiment.run_experiment import run_experiment
 from common.experiment.sweep import CheckEveryRun, Refused, composition_problem, config_values
 
 COMPLETE: Final = 0
@@ -56,16 +56,7 @@ def main(
     def run(values: DictConfig) -> None:
         try:
             config = schema.parse(config_values(values) | _output_dir())
-            engine.run(
-                server_app,
-                client_app,
-                config.to_run_config(),
-                num_clients=config.num_clients,
-                engine=config.engine,
-                num_cpus=config.client_resources.num_cpus,
-                num_gpus=config.client_resources.num_gpus,
-                ray_address=config.ray_address,
-            )
+            run_experiment(config, server_app, client_app)
         except UserInputError as error:
             raise Refused(str(error)) from None
 

@@ -3,7 +3,7 @@ from fedprox.client_app import app as client_app
 from fedprox.config import FedProxConfig
 from fedprox.server_app import app as server_app
 
-from common import engine
+from common.experiment.run_experiment import run_experiment
 
 
 @pytest.fixture
@@ -31,15 +31,6 @@ def run():
     """Runs an experiment as the command line does."""
 
     def run(config, client_app=client_app):
-        engine.run(
-            server_app,
-            client_app,
-            config.to_run_config(),
-            num_clients=config.num_clients,
-            engine=config.engine,
-            num_cpus=config.client_resources.num_cpus,
-            num_gpus=config.client_resources.num_gpus,
-            ray_address=config.ray_address,
-        )
+        run_experiment(config, server_app, client_app)
 
     return run

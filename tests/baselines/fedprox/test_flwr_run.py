@@ -9,9 +9,9 @@ from fedprox.client_app import app as client_app
 from fedprox.config import FedProxConfig
 from fedprox.server_app import app as server_app
 
-from common import engine
 from common.engine.flwr_run import COMPLETED, flwr_run
 from common.engine.superlink import SuperLink
+from common.experiment.run_experiment import run_experiment
 
 BASELINE = Path(fedprox.__file__).parents[1]
 
@@ -38,9 +38,10 @@ def results(folder):
 
 
 def run_inline(defaults, values, folder):
-    config = FedProxConfig.parse(defaults | values | {"output_dir": str(folder)})
-    run_config = config.to_run_config()
-    engine.run(server_app, client_app, run_config, num_clients=config.num_clients, engine="inline")
+    config = FedProxConfig.parse(
+        defaults | values | {"engine": "inline", "output_dir": str(folder)}
+    )
+    run_experiment(config, server_app, client_app)
     return results(folder)
 
 

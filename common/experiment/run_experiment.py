@@ -1,0 +1,31 @@
+"""Run a checked configuration: what the command line does, for scripts and notebooks, too."""
+
+from flwr.clientapp import ClientApp
+from flwr.serverapp import ServerApp
+
+from common import engine
+from common.experiment.config import ExperimentConfig
+
+
+def run_experiment(config: ExperimentConfig, server_app: ServerApp, client_app: ClientApp) -> None:
+    """Run a baseline's two apps on the engine that the configuration names.
+
+    Args:
+        config: The run's configuration.
+        server_app: The baseline's server app; what it raises is raised here.
+        client_app: The baseline's client app.
+
+    Raises:
+        UserInputError: The configuration cannot be run here.
+        ClientFailedError: A client raised.
+    """
+    engine.run(
+        server_app,
+        client_app,
+        config.to_run_config(),
+        num_clients=config.num_clients,
+        engine=config.engine,
+        num_cpus=config.client_resources.num_cpus,
+        num_gpus=config.client_resources.num_gpus,
+        ray_address=config.ray_address,
+    )

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from common.analysis.runs import Run
 from common.analysis.style import COLOURS, flowerbed_style
@@ -36,6 +37,7 @@ def plot_panels(panels: Mapping[str, Arms], key: str, label: str, path: Path) ->
                 _draw(axis, name, names.index(name), runs, key)
             axis.set_title(title)
             axis.set_xlabel("round")
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes[0].set_ylabel(label)
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=len(names))

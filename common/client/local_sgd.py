@@ -27,7 +27,7 @@ def train_locally(
         x: The client's inputs, shape [n_k, ...]; without any, the model stays.
         y: The client's labels, shape [n_k].
         work: The local problem and its budget.
-        rng: Orders the examples, anew each epoch.
+        rng: Orders the examples, anew each epoch, and seeds layers that draw.
     """
     if len(y) == 0 or work.epochs == 0:
         return
@@ -38,7 +38,10 @@ def train_locally(
         logistic_sgd(model.weight.detach().numpy(), model.bias.detach().numpy(), x, y, order, work)
     else:
         inputs, labels = torch.tensor(x, device=device), torch.tensor(y, device=device)
-        _autograd_sgd(model, inputs, labels, torch.tensor(order, device=device), work)
+        # Layers that draw, such as dropout, know torch's global generators only.
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(int(rng.integers(2**63)))
+            _autograd_sgd(model, inputs, labels, torch.tensor(order, device=device), work)
 
 
 def _is_compiled_for(model: nn.Linear) -> bool:

@@ -109,6 +109,7 @@ def _connect(ray_address: str) -> None:
         ray.shutdown()
     # A Ray that may form a cluster listens on every interface, whatever address it is given.
     ray_constants.ENABLE_RAY_CLUSTER = bool(ray_address)
+    print("Starting Ray.", flush=True)
     if not ray_address:
         ray.init(
             address="local",

@@ -83,16 +83,19 @@ class _Recorder:
         self._last: Evaluation | None = None
         self._rounds = self._bytes_up = self._bytes_down = 0
 
-    def record(self, server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
-        """Evaluate; Flower calls this before the first round, too, as round 0."""
+    def record(self, server_round: int, arrays: ArrayRecord) -> MetricRecord:
+        """Evaluate; Flower calls this before round 1, too, as round 0, and logs the result."""
         evaluation = self._evaluate(arrays)
         mu = self._strategy.mu
         if evaluation.train_loss is not None:
             self._strategy.observe_train_loss(evaluation.train_loss)
         now = time.perf_counter()
         seconds, self._round_start = now - self._round_start, now
+        metrics = MetricRecord(
+            {"test-accuracy": evaluation.test_accuracy, "test-loss": evaluation.test_loss}
+        )
         if server_round == 0:
-            return None
+            return metrics
         traffic = self._strategy.traffic
         self._directory.append_round(
             {
@@ -113,7 +116,7 @@ class _Recorder:
         self._bytes_up += traffic.bytes_up
         self._bytes_down += traffic.bytes_down
         self._progress.round_finished(server_round, evaluation.test_accuracy, evaluation.test_loss)
-        return None
+        return metrics
 
     def summary(self) -> dict[str, object]:
         """Return the closing figures: those of the last round, and totals."""

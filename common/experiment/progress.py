@@ -24,6 +24,7 @@ class Progress:
     def __init__(self, num_rounds: int) -> None:
         self._num_rounds = num_rounds
         self._start = self._last_line = time.monotonic()
+        self._after_first_round: float | None = None
         self._bar = _make_bar() if sys.stdout.isatty() else None
         self._task = TaskID(0)
 
@@ -50,6 +51,8 @@ class Progress:
             test_accuracy: In [0, 1].
             test_loss: In nats.
         """
+        if self._after_first_round is None:
+            self._after_first_round = time.monotonic()
         figures = f"accuracy {test_accuracy:.4f}  loss {test_loss:.4f}"
         if self._bar is not None:
             self._bar.update(
@@ -68,8 +71,13 @@ class Progress:
         return due
 
     def _seconds_left(self, round: int) -> float:
-        elapsed = time.monotonic() - self._start
-        return elapsed / round * (self._num_rounds - round)
+        now = time.monotonic()
+        # The first round starts the workers, and says little about the others.
+        if round > 1 and self._after_first_round is not None:
+            seconds_a_round = (now - self._after_first_round) / (round - 1)
+        else:
+            seconds_a_round = now - self._start
+        return seconds_a_round * (self._num_rounds - round)
 
 
 def _make_bar() -> Bar:

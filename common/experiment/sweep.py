@@ -1,6 +1,7 @@
 """Check every run of a Hydra sweep before the first one starts."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -15,6 +16,10 @@ from omegaconf.errors import OmegaConfBaseException
 from common.errors import UserInputError
 from common.experiment.config import ExperimentConfig, flat_keys, unknown_key
 from common.experiment.machine import check_machine
+from common.experiment.run_directory import refuse_used
+
+# What is no key of the schema, but may be added to the command line of any baseline.
+_ADDED = ("+experiment", "+method", "+repeat_num")
 
 
 class Refused(BaseException):
@@ -39,7 +44,9 @@ def config_values(values: DictConfig) -> dict[str, Any]:
 def composition_problem(error: Exception, schema: type[ExperimentConfig]) -> str:
     """Say in one sentence why Hydra could not compose the configuration."""
     unknown = re.match(r"Could not override '(?P<key>[^']+)'", str(error))
-    return unknown_key(unknown["key"], flat_keys(schema)) if unknown else _one_line(error)
+    if unknown:
+        return unknown_key(unknown["key"], [*flat_keys(schema), *_ADDED])
+    return _one_line(error)
 
 
 def _one_line(error: Exception) -> str:
@@ -64,9 +71,10 @@ class CheckEveryRun(Callback):
         """
         loader = GlobalHydra.instance().config_loader()
         try:
-            for overrides in _expand(config):
+            for number, overrides in enumerate(_expand(config)):
                 run = loader.load_sweep_config(config, overrides)
                 check_machine(self._schema.parse(config_values(run)))
+                refuse_used(Path(config.hydra.sweep.dir) / str(number))
         except UserInputError as error:
             raise Refused(str(error)) from None
         except (HydraException, OmegaConfBaseException) as error:

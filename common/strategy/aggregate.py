@@ -28,6 +28,6 @@ def weighted_mean(
         for model, n_k in zip(models, num_examples, strict=True):
             sum_ += np.multiply(model[key].numpy(), n_k / total, dtype=np.float64)
         if np.issubdtype(reference.dtype, np.integer):  # Such as the batches BatchNorm has seen.
-            sum_ = np.rint(sum_)
+            sum_ = np.rint(sum_, out=sum_)
         mean[key] = Array(sum_.astype(reference.dtype))
     return mean

@@ -60,6 +60,15 @@ def _cell(runs: Sequence[Run]) -> str:
     return f"{100 * np.mean([run.tail_mean('test_accuracy') for run in runs]):.1f}"
 
 
+def _caption(panels: dict[float, Arms]) -> str:
+    """Say what the figures of the table are means of."""
+    runs = [run for arms in panels.values() for same in arms.values() for run in same]
+    rounds = min(TAIL, *(len(run.rounds) for run in runs))
+    seeds = sorted({run.config["seed"] for run in runs})
+    of_seeds = f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds, the figure's bands"
+    return f"Mean over the last {rounds} rounds of {of_seeds}:"
+
+
 def _panel_title(fraction: float) -> str:
     return f"{100 * fraction:g} % stragglers"
 
@@ -84,7 +93,7 @@ def main(arguments: Sequence[str]) -> int:
     titled = {_panel_title(fraction): arms for fraction, arms in panels.items()}
     for suffix in ("png", "svg"):
         plot_panels(titled, "test_accuracy", "test accuracy", output / f"figure.{suffix}")
-    print(f"\nMean over the last {TAIL} rounds:\n\n{table}\n")
+    print(f"\n{_caption(panels)}\n\n{table}\n")
     print(f"Figure: {(output / 'figure.png').resolve()}")
     return 0
 

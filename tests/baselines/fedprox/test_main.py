@@ -458,3 +458,20 @@ def test_models_of_both_kinds_on_images(cwd, main, tiny_mnist):
         parameters[model] = sum(array.size for array in weights.values())
         assert all(np.isfinite(array).all() for array in weights.values())
     assert parameters == {"logistic": 7_850, "cnn": 1_663_370}
+
+
+def test_a_sweep_into_the_folder_of_another_changes_nothing_there(cwd, main):
+    assert main("--multirun", *TINY, "mu=0.0,1.0", "output_dir=sweep").code == 0
+    before = {file: file.read_bytes() for file in (cwd / "sweep").rglob("*") if file.is_file()}
+    ended = main("--multirun", *TINY, "mu=2.0", "output_dir=sweep")
+    assert ended.code == 2
+    assert "sweep/0" in ended.err
+    assert ended.err.endswith("and this one holds a run already.\n")
+    after = {file: file.read_bytes() for file in (cwd / "sweep").rglob("*") if file.is_file()}
+    assert after == before
+
+
+def test_a_group_without_its_plus_is_answered_with_it(cwd, main):
+    assert main("method=fedavg").err == (
+        "method is not a key of this experiment: did you mean +method?\n"
+    )

@@ -265,3 +265,24 @@ def test_reads_examples_that_may_not_be_written(examples):
     for make in MODELS:
         before = weights(build(make))
         assert not are_equal(trained(build(make), examples, LocalWork(1, 5, 0.1, 1.0)), before)
+
+
+def test_dropout_draws_from_the_clients_generator(examples):
+    def make():
+        return nn.Sequential(nn.Flatten(), nn.LazyLinear(8), nn.Dropout(0.5), nn.Linear(8, 3))
+
+    x, y = examples
+    start = make()
+    start(torch.tensor(x))
+    work = LocalWork(epochs=2, batch_size=5, learning_rate=0.1, mu=0.0)
+
+    def run(seed, global_seed):
+        model = make()
+        model(torch.tensor(x))
+        model.load_state_dict(start.state_dict())
+        torch.manual_seed(global_seed)
+        train_locally(model, x, y % 3, work, np.random.default_rng(seed))
+        return weights(model)
+
+    assert_equal(run(0, global_seed=1), run(0, global_seed=2))
+    assert not are_equal(run(0, global_seed=1), run(1, global_seed=1))

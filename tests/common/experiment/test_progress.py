@@ -45,7 +45,7 @@ def test_plain_line_by_hand(capsys, clock):
         shown.round_finished(2, 0.5, 1)
     assert capsys.readouterr().out == (
         "round 1/4  accuracy 0.1235  loss 2.3026  18 s left\n"
-        "round 2/4  accuracy 0.5000  loss 1.0000  8 s left\n"
+        "round 2/4  accuracy 0.5000  loss 1.0000  4 s left\n"
     )
 
 

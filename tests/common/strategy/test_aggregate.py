@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from flwr.app import Array, ArrayRecord
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,6 +75,20 @@ def test_counters_that_agree_change_nothing(num_clients, counter):
     mean = weighted_mean([record(w=w)] * num_clients, [1] * num_clients, record(w=w))
     assert mean["w"].numpy().dtype == np.int64
     assert mean["w"].numpy().tolist() == [counter]
+
+
+def test_the_whole_state_of_a_network_with_batch_norm():
+    """Its counter is a whole number without dimensions."""
+    states = []
+    for batches in (3, 5):
+        layer = torch.nn.BatchNorm1d(2)
+        layer.num_batches_tracked.fill_(batches)
+        states.append(ArrayRecord(layer.state_dict()))
+    mean = weighted_mean(states, [1, 1], states[0]).to_torch_state_dict()
+    assert mean["num_batches_tracked"].dtype == torch.int64
+    assert mean["num_batches_tracked"].shape == ()
+    assert mean["num_batches_tracked"].item() == 4
+    torch.nn.BatchNorm1d(2).load_state_dict(mean)
 
 
 def test_leaves_the_models_as_they_were():

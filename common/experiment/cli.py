@@ -121,6 +121,7 @@ def _hydra_settings(package: str, schema: str) -> dict[str, Any]:
         "defaults": ["_self_", {"override hydra/job_logging": "none"}],
         "hydra": {
             "job": {"name": package},
+            "help": {"template": _help(package)},
             "callbacks": {"check_every_run": {"_target_": check, "schema": schema}},
             "output_subdir": None,
             "run": {"dir": "."},
@@ -130,6 +131,20 @@ def _hydra_settings(package: str, schema: str) -> dict[str, Any]:
             },
         },
     }
+
+
+def _help(package: str) -> str:
+    return f"""Run an experiment: python -m {package}.main [flags] key=value ...
+
+Keys and their defaults, whose meaning is told in the baseline's pyproject.toml:
+
+$CONFIG
+Added with a plus: +experiment=NAME and +method=NAME (files of conf/), +repeat_num=R (seed + R).
+--multirun runs every combination of key=value,value ...; --config-name NAME starts from
+conf/NAME.yaml instead of the defaults.
+
+$FLAGS_HELP
+"""
 
 
 def _output_dir() -> dict[str, str]:

@@ -1,6 +1,7 @@
 """The folder that a run leaves behind: self-describing, and append-only while it runs."""
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Mapping
@@ -42,7 +43,10 @@ class RunDirectory:
     def __init__(self, config: ExperimentConfig, engine: str) -> None:
         self.path = Path(config.output_dir or _timestamped()).expanduser().resolve()
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            if config.output_dir:
+                self.path.mkdir(parents=True, exist_ok=True)
+            else:
+                self.path = _make_new(self.path)
             refuse_used(self.path)
             resolved = config.model_dump() | {"output_dir": str(self.path)}
             (self.path / CONFIG).write_text(yaml.safe_dump(resolved, sort_keys=False))
@@ -95,6 +99,18 @@ def _to_json(value: Mapping[str, Any], indent: int | None = None) -> str:
         for key, item in value.items()
     }
     return json.dumps(finite, indent=indent, allow_nan=False)
+
+
+def _make_new(path: Path) -> Path:
+    """Make a folder that was not there; of runs that start in one second, each has its own."""
+    for number in itertools.count():
+        new = path if number == 0 else path.with_name(f"{path.name}-{number}")
+        try:
+            new.mkdir(parents=True)
+            return new
+        except FileExistsError:
+            continue
+    raise AssertionError
 
 
 def _timestamped() -> Path:

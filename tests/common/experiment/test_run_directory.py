@@ -187,3 +187,10 @@ def test_a_folder_that_cannot_be_made_is_refused(config, tmp_path, below):
     )
     assert "\n" not in str(caught.value)
     assert file.read_text() == "mine"
+
+
+def test_runs_that_start_in_the_same_second_have_a_folder_each(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run_directory, "_timestamped", lambda: Path("outputs/day/second"))
+    made = [RunDirectory(config(""), "inline").path.name for _ in range(3)]
+    assert made == ["second", "second-1", "second-2"]

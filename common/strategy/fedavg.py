@@ -3,7 +3,8 @@
 What FedProx changes is in :mod:`common.strategy.fedprox`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
@@ -12,7 +13,7 @@ from flwr.serverapp.strategy import Strategy
 
 from common.errors import ClientFailedError
 from common.protocol import ARRAYS, TrainInstruction, count_bytes, num_examples
-from common.strategy.aggregate import weighted_mean
+from common.strategy.aggregate import WeightedMean
 from common.strategy.cohort import Cohort, require_a_complete_client, sample_cohort
 
 
@@ -66,7 +67,7 @@ class FedAvg(Strategy):
         self.traffic = RoundTraffic([], [])
         self._client_of_node = {node: client for client, node in enumerate(nodes)}
         self._w_global = ArrayRecord()
-        self._num_sent = 0
+        self._sent: list[int] = []
         self._check()
 
     def _check(self) -> None:
@@ -75,6 +76,11 @@ class FedAvg(Strategy):
     def local_epochs(self, round: int, cohort: Cohort) -> dict[int, int]:
         """Return the epochs of every client that is to train: FedAvg drops the stragglers."""
         return {int(client): self.num_epochs for client in cohort.clients[~cohort.stragglers]}
+
+    @property
+    def follows_train_loss(self) -> bool:
+        """Whether the next round depends on the global training loss after this one."""
+        return False
 
     def observe_train_loss(self, train_loss: float) -> None:
         """Take note of the global training loss after a round; FedAvg has no use for it."""
@@ -95,11 +101,12 @@ class FedAvg(Strategy):
             clients=cohort.clients.tolist(), stragglers=cohort.clients[cohort.stragglers].tolist()
         )
         messages = []
-        for client, epochs in self.local_epochs(server_round, cohort).items():
+        work = self.local_epochs(server_round, cohort)
+        self._sent = sorted(work)
+        for client, epochs in work.items():
             content = TrainInstruction(server_round, epochs, self.mu).to_content(arrays)
             self.traffic.bytes_down += count_bytes(content)
             messages.append(Message(content, self.nodes[client], MessageType.TRAIN))
-        self._num_sent = len(messages)
         return messages
 
     def aggregate_train(
@@ -111,21 +118,32 @@ class FedAvg(Strategy):
             ClientFailedError: A client raised or did not reply; a mean of the others would be
                 another experiment.
         """
-        ordered = sorted(replies, key=self._client)
-        for reply in ordered:
+        mean = WeightedMean(self._w_global)
+        for reply in self._in_order(server_round, replies):
             if reply.has_error():
                 raise ClientFailedError(
                     f"Client {self._client(reply)} failed in round {server_round}: "
                     f"{reply.error.reason}"
                 )
-        if len(ordered) < self._num_sent:
+            self.traffic.bytes_up += count_bytes(reply.content)
+            mean.add(reply.content.array_records[ARRAYS], num_examples(reply))
+        return mean.result(), None
+
+    def _in_order(self, server_round: int, replies: Iterable[Message]) -> Iterator[Message]:
+        """Yield the replies in the order of their partition ids, each as soon as that allows."""
+        early: dict[int, Message] = {}
+        expected = deque(self._sent)
+        for reply in replies:
+            early[self._client(reply)] = reply
+            while expected and expected[0] in early:
+                yield early.pop(expected.popleft())
+        for client in sorted(early):  # Somebody is missing, but one of these may say why.
+            yield early[client]
+        if expected:
             raise ClientFailedError(
-                f"{self._num_sent - len(ordered)} of {self._num_sent} clients did not reply in "
-                f"round {server_round}."
+                f"{len(expected) - len(early)} of {len(self._sent)} clients did not reply in round "
+                f"{server_round}."
             )
-        self.traffic.bytes_up = sum(count_bytes(reply.content) for reply in ordered)
-        models = [reply.content.array_records[ARRAYS] for reply in ordered]
-        return weighted_mean(models, [num_examples(r) for r in ordered], self._w_global), None
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid

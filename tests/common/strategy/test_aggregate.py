@@ -5,11 +5,18 @@ from flwr.app import Array, ArrayRecord
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.strategy.aggregate import weighted_mean
+from common.strategy.aggregate import WeightedMean
 
 
 def record(**arrays):
     return ArrayRecord({name: Array(np.asarray(array)) for name, array in arrays.items()})
+
+
+def weighted_mean(models, num_examples, w_global):
+    mean = WeightedMean(w_global)
+    for w_k, n_k in zip(models, num_examples, strict=True):
+        mean.add(w_k, n_k)
+    return mean.result()
 
 
 def test_weighs_by_examples():

@@ -1,7 +1,7 @@
 """Flower's ``Grid`` for simulation: what the inline and the Ray engine have in common."""
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from flwr.app import Context, Message, RecordDict, UserConfig
@@ -9,6 +9,7 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 
 from common.engine.flower import RUN_ID, SERVER_NODE_ID, make_run, number_message
+from common.protocol import INSTRUCTION, TrainInstruction
 
 # Node ids are partition ids, shifted past 0, which Flower takes for "no node", and the server's.
 _FIRST_NODE_ID: Final = SERVER_NODE_ID + 1
@@ -27,12 +28,17 @@ def partition_id(node: int) -> int:
 class SimulationGrid(Grid):
     """A grid whose nodes are the partitions 0..num_clients-1 of a data set.
 
-    Messages are answered when they are pushed; replies wait to be pulled. What a client keeps in
-    ``context.state`` is there again when it next takes part.
+    What a client keeps in ``context.state`` is there again when it next takes part.
 
     Args:
         num_clients: Number of clients.
         run_config: Flat configuration that every client finds in its context.
+
+    Attributes:
+        num_examples: Examples of every client, if the server app says so; the work that a client
+            is asked for is estimated from it.
+        num_workers: Clients that answer at the same time.
+        client_seconds: What the clients' apps took so far, summed over clients.
     """
 
     engine: str
@@ -40,14 +46,17 @@ class SimulationGrid(Grid):
     def __init__(self, num_clients: int, run_config: UserConfig) -> None:
         self.num_clients = num_clients
         self.run_config = run_config
+        self.num_examples: Sequence[int] | None = None
+        self.num_workers = 1
+        self.client_seconds = 0.0
         self._run = make_run()
         self._states: dict[int, RecordDict] = {}
         self._replies: dict[str, Message] = {}
         self._num_pushed = 0
 
     @abstractmethod
-    def _answer(self, messages: Sequence[Message]) -> Sequence[Message]:
-        """Let the clients answer; the replies may come in any order."""
+    def _answer(self, messages: Sequence[Message]) -> Iterator[Message]:
+        """Let the clients answer; the replies come in the order of the messages."""
 
     @property
     def nodes(self) -> list[int]:
@@ -80,10 +89,7 @@ class SimulationGrid(Grid):
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Let the clients answer; returns one identifier a message, to pull its reply with."""
-        batch = list(messages)
-        for message in batch:
-            number_message(message, str(self._num_pushed))
-            self._num_pushed += 1
+        batch = self._numbered(messages)
         for reply in self._answer(batch):
             self._replies[reply.metadata.reply_to_message_id] = reply
         return [message.metadata.message_id for message in batch]
@@ -94,9 +100,31 @@ class SimulationGrid(Grid):
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
-    ) -> Iterable[Message]:
-        """Let the clients answer and return their replies, in the order of the messages."""
-        return self.pull_messages(self.push_messages(messages))
+    ) -> Iterator[Message]:
+        """Let the clients answer; yields their replies in the order of the messages.
+
+        A reply is there to be used while later clients still train. Take all of them before the
+        next messages are sent.
+        """
+        return self._answer(self._numbered(messages))
+
+    def _numbered(self, messages: Iterable[Message]) -> list[Message]:
+        batch = list(messages)
+        for message in batch:
+            number_message(message, str(self._num_pushed))
+            self._num_pushed += 1
+        return batch
+
+    def _work(self, message: Message) -> float:
+        """Estimate what a message asks for: examples that the client passes, and one for itself."""
+        if self.num_examples is None or INSTRUCTION not in message.content:
+            return 1
+        epochs = TrainInstruction.of(message).epochs
+        return 1 + epochs * self.num_examples[self._client(message)]
+
+    @staticmethod
+    def _client(message: Message) -> int:
+        return partition_id(message.metadata.dst_node_id)
 
     def _keep_state(self, client: int, state: RecordDict) -> None:
         if state or client in self._states:

@@ -1,12 +1,13 @@
 """Clients one after another in this process: for debugging, a notebook, a machine without Ray."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 
 from flwr.app import Message, UserConfig
 from flwr.clientapp import ClientApp
 
 from common.engine.flower import answer
-from common.engine.grid import SimulationGrid, make_context, partition_id
+from common.engine.grid import SimulationGrid, make_context
 
 
 class InlineGrid(SimulationGrid):
@@ -24,12 +25,15 @@ class InlineGrid(SimulationGrid):
         super().__init__(num_clients, run_config)
         self._client_app = client_app
 
-    def _answer(self, messages: Sequence[Message]) -> Sequence[Message]:
-        return [self._answer_one(message) for message in messages]
+    def _answer(self, messages: Sequence[Message]) -> Iterator[Message]:
+        for message in messages:
+            yield self._answer_one(message)
 
     def _answer_one(self, message: Message) -> Message:
-        client = partition_id(message.metadata.dst_node_id)
+        client = self._client(message)
         context = make_context(client, self.num_clients, self.run_config, self._states.get(client))
+        start = time.perf_counter()
         reply = answer(self._client_app, message, context)
+        self.client_seconds += time.perf_counter() - start
         self._keep_state(client, context.state)
         return reply

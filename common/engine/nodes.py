@@ -1,6 +1,7 @@
 """Which Flower node holds which partition."""
 
 import time
+from collections.abc import Sequence
 from typing import Final
 
 from flwr.app import Context, Message, MessageType, MetricRecord, RecordDict
@@ -14,18 +15,24 @@ PARTITION_ID: Final = "partition-id"
 SECONDS_WITHOUT_A_NEW_NODE: Final = 10
 
 
-def nodes_by_partition(grid: Grid, num_clients: int) -> list[int]:
+def nodes_by_partition(grid: Grid, num_examples: Sequence[int]) -> list[int]:
     """Return the node id of every client; the index is the partition id.
 
     Our own engines know it. In Flower's, node ids come from the operating system's randomness, so
     every node is asked once; its app must answer with :func:`report_partition`.
+
+    Args:
+        grid: Reaches the clients.
+        num_examples: Examples of every client, for our own engines to share work out by.
 
     Raises:
         UserInputError: The federation has another number of nodes.
         ClientFailedError: A node's app raised.
     """
     if isinstance(grid, SimulationGrid):
+        grid.num_examples = num_examples
         return grid.nodes
+    num_clients = len(num_examples)
     nodes = _wait_for_nodes(grid, num_clients)
     if len(nodes) != num_clients:
         raise UserInputError(

@@ -1,14 +1,23 @@
 """Clients on a pool of Ray actors: one call a worker a round, weights broadcast once."""
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import ray
 from flwr.app import Message, UserConfig
 from flwr.clientapp import ClientApp
+from ray.exceptions import RayActorError
 
+from common.engine.balance import deal
 from common.engine.broadcast import Envelope, split_shared
-from common.engine.grid import SimulationGrid, partition_id
-from common.engine.worker_pool import Actor, Answer, worker_pool
+from common.engine.grid import SimulationGrid
+from common.engine.worker import Answer, Reference
+from common.engine.worker_pool import worker_pool
+from common.errors import ClientFailedError
+
+# What Ray makes of a method that yields; its type hints know nothing of it.
+Stream = Any
 
 
 class RayGrid(SimulationGrid):
@@ -37,42 +46,67 @@ class RayGrid(SimulationGrid):
         super().__init__(num_clients, run_config)
         self._client_app = client_app
         self._pool_arguments = (num_cpus, num_gpus, ray_address)
-        self._workers: list[Actor] = []
+        self._run_reference: Reference | None = None
 
-    def _answer(self, messages: Sequence[Message]) -> Sequence[Message]:
+    def _answer(self, messages: Sequence[Message]) -> Iterator[Message]:
         if not messages:
-            return []
+            return iter(())
         contents = [message.content for message in messages]
         broadcast, shared = split_shared(messages)
         envelopes = [
-            Envelope(message, own, self._states.get(partition_id(message.metadata.dst_node_id)))
+            Envelope(message, own, self._states.get(self._client(message)))
             for message, own in zip(messages, shared, strict=True)
         ]
-        workers = self._prepared_workers(len(messages))
+        # The first message starts the pool: not earlier, so that bad input is refused before that.
+        workers = worker_pool(*self._pool_arguments).workers(len(messages))
+        self.num_workers = len(workers)
+        if self._run_reference is None:
+            self._run_reference = ray.put((self._client_app, self.num_clients, self.run_config))
         reference = ray.put(broadcast)
-        hands = [
-            worker.answer.remote(envelopes[first :: len(workers)], reference)
-            for first, worker in enumerate(workers)
-        ]
+        hands = deal([self._work(message) for message in messages], len(workers))
+        streams = {
+            worker.answer.remote([envelopes[i] for i in hand], reference, [self._run_reference]): (
+                deque(hand)
+            )
+            for worker, hand in zip(workers, hands, strict=True)
+        }
         for message, content in zip(messages, contents, strict=True):
             message.content = content  # They are on their way: whole again for the caller.
-        answers: list[list[Answer]] = ray.get(hands)
-        replies = []
-        for reply, state in (answer for hand in answers for answer in hand):
-            self._keep_state(partition_id(reply.metadata.src_node_id), state)
-            replies.append(reply)
-        return replies
+        return self._in_order(streams, messages)
 
-    def _prepared_workers(self, wanted: int) -> Sequence[Actor]:
-        """Return up to ``wanted`` workers that know this run.
+    def _in_order(
+        self, streams: dict[Stream, deque[int]], messages: Sequence[Message]
+    ) -> Iterator[Message]:
+        """Yield the replies in the order of the messages, each as soon as that allows.
 
-        The first call starts the pool: not earlier, so that bad input is refused before that.
+        Args:
+            streams: Every worker's answers to come, with the positions of their messages.
+            messages: The messages.
+
+        Raises:
+            ClientFailedError: A worker died.
         """
-        workers = worker_pool(*self._pool_arguments).workers(wanted)
-        new = workers[len(self._workers) :]
-        if new:
-            run = ray.put((self._client_app, self.num_clients, self.run_config))
-            for worker in new:
-                worker.begin_run.remote(run)
-            self._workers += new
-        return workers
+        waiting: dict[int, Message] = {}
+        next_position = 0
+        while next_position < len(messages):
+            ready: list[Stream] = ray.wait(list(streams), num_returns=1)[0]
+            stream = ready[0]
+            hand = streams[stream]
+            try:
+                answers: list[Answer] = ray.get(next(stream))
+            except RayActorError as error:
+                worker_pool.cache_clear()
+                clients = [self._client(messages[position]) for position in hand]
+                raise ClientFailedError(
+                    f"The worker of clients {clients} died: {str(error).splitlines()[0]}"
+                ) from None
+            for answer in answers:
+                position = hand.popleft()
+                self._keep_state(self._client(messages[position]), answer.state)
+                self.client_seconds += answer.seconds
+                waiting[position] = answer.reply
+            if not hand:
+                del streams[stream]
+            while next_position in waiting:
+                yield waiting.pop(next_position)
+                next_position += 1

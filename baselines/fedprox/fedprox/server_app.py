@@ -25,7 +25,7 @@ def main(grid: Grid, context: Context) -> None:
     config = FedProxConfig.from_run_config(context.run_config)
     check_machine(config)
     data = load_dataset(config)
-    strategy = make_strategy(config, nodes_by_partition(grid, config.num_clients))
+    strategy = make_strategy(config, nodes_by_partition(grid, data.partition.sizes.tolist()))
     model = make_model(config, data.num_features, data.num_classes)
     initial_arrays = ArrayRecord(model.state_dict())
     evaluator = Evaluator(config, model, data)

@@ -2,9 +2,12 @@
 
 import copy
 import os
+import signal
 import socket
 import struct
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +23,8 @@ from common.engine.grid import node_id, partition_id
 from common.engine.inline import InlineGrid
 from common.engine.ray_engine import RayGrid
 from common.engine.worker_pool import worker_pool
+from common.errors import ClientFailedError
+from common.protocol import TrainInstruction, count_bytes
 
 # The workers cannot import this module: send its functions as they are.
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -296,6 +301,101 @@ def listening():
                 )
                 addresses[fields[9]] = socket.inet_ntop(family, packed)
     return addresses
+
+
+def test_two_runs_may_take_turns(make_ray_grid):
+    grids = [make_ray_grid(app, {"seed": seed}) for seed in (1, 2)]
+    for grid, seed in ((grids[0], 1), (grids[1], 2), (grids[0], 1)):
+        assert {m["seed"] for m in metrics_of(grid.send_and_receive(ask(range(3))))} == {seed}
+
+
+def test_a_round_is_dealt_out_by_the_work_that_it_asks_for(make_ray_grid):
+    """The client with most of the work has a worker for itself."""
+    grid = make_ray_grid(app)
+    grid.num_examples = [10, 10, 400, 10, 10, 200]
+    w = arrays(1)
+    messages = [
+        Message(TrainInstruction(1, epochs, 0.0).to_content(w), node_id(client), "train")
+        for client, epochs in enumerate([1, 1, 2, 1, 1, 4])
+    ]
+    pids = [metrics["pid"] for metrics in metrics_of(grid.send_and_receive(messages))]
+    assert pids.count(pids[2]) == 1
+    assert pids.count(pids[5]) == 1
+    assert len(set(pids)) == 3
+
+
+waiting_app = ClientApp()
+"""Client 0 answers at once; the others wait for a file, or end their process."""
+
+
+@waiting_app.train()
+def wait(message, context):
+    client = context.node_config["partition-id"]
+    while client > 0 and not Path(context.run_config["file"]).exists():
+        time.sleep(0.01)
+    return reply_with(message, client=client)
+
+
+@waiting_app.query()
+def die(message, context):
+    client = context.node_config["partition-id"]
+    if client == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60)
+
+
+def test_a_reply_is_there_while_others_still_work(make_ray_grid, tmp_path):
+    file = tmp_path / "go on"
+    replies = make_ray_grid(waiting_app, {"file": str(file)}).send_and_receive(ask([0, 1, 2]))
+    assert next(replies).content["metrics"]["client"] == 0
+    file.touch()
+    assert [m["client"] for m in metrics_of(replies)] == [1, 2]
+
+
+def test_what_the_clients_took_is_counted(make_grid, tmp_path):
+    file = tmp_path / "go on"
+    grid = make_grid(waiting_app, run_config={"file": str(file)})
+    assert grid.client_seconds == 0
+    threading.Timer(0.2, file.touch).start()
+    list(grid.send_and_receive(ask([1])))
+    assert 0.1 < grid.client_seconds < 30
+    assert grid.num_workers == 1
+
+
+@pytest.mark.parametrize("size", [10, 1_000_000])
+def test_large_replies_travel_one_by_one_and_arrive_as_they_were(make_grid, size):
+    """Their bytes are then those of the object store: read-only, and never unpickled."""
+    grid = make_grid(echo_app)
+    sent = np.random.default_rng(0).standard_normal(size, dtype=np.float32)
+    w = ArrayRecord({"w": Array(sent), "n": Array(np.array(3))})
+    for reply in grid.send_and_receive(ask(range(5), arrays=w)):
+        assert reply.content["arrays"]["w"].numpy().tobytes() == sent.tobytes()
+        assert reply.content["arrays"]["n"].numpy() == 3
+        assert count_bytes(reply.content) == count_bytes(RecordDict({"arrays": w}))
+        kept = reply.content  # May be sent on, as it is.
+        (again,) = grid.send_and_receive(ask([0], arrays=kept["arrays"]))
+        assert again.content["arrays"]["w"].numpy().tobytes() == sent.tobytes()
+
+
+echo_app = ClientApp()
+"""Sends back what it was sent, and keeps it."""
+
+
+@echo_app.train()
+def echo(message, context):
+    context.state["kept"] = message.content["arrays"]
+    return Message(RecordDict({"arrays": message.content["arrays"]}), reply_to=message)
+
+
+# Kills the pool: after those who want it as it is.
+def test_a_worker_that_dies_is_noticed_at_once_and_replaced(make_ray_grid):
+    grid = make_ray_grid(waiting_app)
+    messages = [Message(RecordDict(), node_id(client), "query") for client in (0, 2, 4)]
+    start = time.monotonic()
+    with pytest.raises(ClientFailedError, match=r"^The worker of clients \[4\] died: "):
+        list(grid.send_and_receive(messages))
+    assert time.monotonic() - start < 30
+    assert len(list(make_ray_grid(app).send_and_receive(ask(range(3))))) == 3
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

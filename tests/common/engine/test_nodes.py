@@ -84,12 +84,12 @@ def test_our_own_grid_is_not_asked():
     app = ClientApp()
     app.query()(fail)
     grid = InlineGrid(app, 4, {})
-    assert nodes_by_partition(grid, 4) == list(grid.get_node_ids())
+    assert nodes_by_partition(grid, [1] * 4) == list(grid.get_node_ids())
 
 
 def test_every_node_of_flowers_grid_is_asked_once_which_partition_it_holds():
     grid = FlowerGrid({901: 2, 17: 0, 555: 3, 40: 1})
-    assert nodes_by_partition(grid, 4) == [17, 40, 901, 555]
+    assert nodes_by_partition(grid, [1] * 4) == [17, 40, 901, 555]
     assert sorted(message.metadata.dst_node_id for message in grid.asked) == [17, 40, 555, 901]
     assert {message.metadata.message_type for message in grid.asked} == {MessageType.QUERY}
     assert grid.looks == 1
@@ -100,7 +100,7 @@ def test_a_node_whose_app_raises_is_named_with_its_error():
     error = Error(0, "ValueError: no partition")
     grid.send_and_receive = lambda messages: [Message(error, reply_to=m) for m in messages]
     with pytest.raises(ClientFailedError, match=r"^Node 901 failed .*: ValueError: no partition$"):
-        nodes_by_partition(grid, 2)
+        nodes_by_partition(grid, [1] * 2)
 
 
 def test_a_node_reports_its_partition_to_who_asked():
@@ -114,7 +114,7 @@ def test_a_node_reports_its_partition_to_who_asked():
 def test_waits_for_nodes_that_come_late(monkeypatch):
     monkeypatch.setattr(nodes, "time", Clock())
     grid = FlowerGrid({30: 1, 20: 0, 10: 2}, visible=[0, 0, 1, 1, 2, 3])
-    assert nodes_by_partition(grid, 3) == [20, 30, 10]
+    assert nodes_by_partition(grid, [1] * 3) == [20, 30, 10]
     assert grid.looks == 6
 
 
@@ -123,7 +123,7 @@ def test_every_node_that_comes_gives_the_others_new_time(monkeypatch):
     monkeypatch.setattr(nodes, "time", Clock(step=0.5))
     visible = [count for count in range(31) for _ in range(2)]
     grid = FlowerGrid({node: node - 100 for node in range(100, 130)}, visible)
-    assert nodes_by_partition(grid, 30) == list(range(100, 130))
+    assert nodes_by_partition(grid, [1] * 30) == list(range(100, 130))
 
 
 @pytest.mark.parametrize(("asked_for", "there"), [(3, 2), (2, 3), (1, 0)])
@@ -132,7 +132,7 @@ def test_another_number_of_nodes_is_refused(monkeypatch, asked_for, there):
     monkeypatch.setattr(nodes, "time", clock)
     grid = FlowerGrid({node: node for node in range(there)})
     with pytest.raises(UserInputError) as caught:
-        nodes_by_partition(grid, asked_for)
+        nodes_by_partition(grid, [1] * asked_for)
     assert str(caught.value) == (
         f"num_clients={asked_for} is not allowed: it must be the number of SuperNodes, {there}; "
         f'set that with --federation-config "num-supernodes={asked_for}".'

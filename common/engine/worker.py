@@ -1,0 +1,96 @@
+"""A worker of the Ray engine: one process that lets clients answer."""
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import ray
+from flwr.app import ArrayRecord, Message, RecordDict, UserConfig
+from flwr.clientapp import ClientApp
+
+from common.engine.broadcast import Envelope
+from common.engine.flower import answer
+from common.engine.grid import make_context, partition_id
+from common.engine.serialization import share_arrays
+from common.protocol import count_bytes
+from common.threads import use_one_thread
+
+# What a worker must know of a run: the clients' app, num_clients and the flat configuration.
+Run = tuple[ClientApp, int, UserConfig]
+Reference = ray.ObjectRef[Run]
+# Replies travel together up to this many bytes: small ones cost more to send than to make, and
+# large ones are wanted at the server while the next client trains.
+_BYTES_AT_ONCE: Final = 2**20
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What comes back from a client.
+
+    Attributes:
+        reply: The client's reply.
+        state: What the client keeps for later rounds.
+        seconds: What the client's app took.
+    """
+
+    reply: Message
+    state: RecordDict
+    seconds: float
+
+
+class Worker:
+    """One actor: lets clients answer, one after another.
+
+    Args:
+        environment: Variables of the server process that the worker must see, too.
+    """
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        os.environ.update(environment)
+        use_one_thread()
+        share_arrays()
+        self._run_reference: Reference | None = None
+
+    def answer(
+        self, envelopes: list[Envelope], broadcast: list[ArrayRecord], run: list[Reference]
+    ) -> Iterator[list[Answer]]:
+        """Let the clients answer; yields their answers in the order given, some at a time.
+
+        Args:
+            envelopes: The clients' messages.
+            broadcast: What several clients of the round receive alike.
+            run: A reference to the run; in a list, or Ray would send the run itself each time.
+        """
+        self._begin(run[0])
+        answers: list[Answer] = []
+        for envelope in envelopes:
+            answers.append(self._answer_one(envelope, broadcast))
+            if sum(_count_bytes(answer) for answer in answers) > _BYTES_AT_ONCE:
+                yield answers
+                answers = []
+        if answers:
+            yield answers
+
+    def _begin(self, reference: Reference) -> None:
+        if reference != self._run_reference:
+            run: Run = ray.get(reference)
+            self._client_app, self._num_clients, self._run_config = run
+            self._run_reference = reference
+
+    def _answer_one(self, envelope: Envelope, broadcast: list[ArrayRecord]) -> Answer:
+        message = envelope.open(broadcast)
+        context = make_context(
+            partition_id(message.metadata.dst_node_id),
+            self._num_clients,
+            self._run_config,
+            envelope.state,
+        )
+        start = time.perf_counter()
+        reply = answer(self._client_app, message, context)
+        return Answer(reply, context.state, time.perf_counter() - start)
+
+
+def _count_bytes(answer: Answer) -> int:
+    return 0 if answer.reply.has_error() else count_bytes(answer.reply.content)

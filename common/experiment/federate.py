@@ -2,11 +2,14 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any, Self
 
-from flwr.app import ArrayRecord, MetricRecord
+from flwr.app import ArrayRecord
 from flwr.serverapp import Grid
 
+from common.engine.grid import SimulationGrid
 from common.experiment.config import ExperimentConfig
 from common.experiment.progress import Progress
 from common.experiment.run_directory import RunDirectory
@@ -52,8 +55,10 @@ def federate(
     """
     use_one_thread()
     directory = RunDirectory(config, engine=getattr(grid, "engine", "flower"))
-    with Progress(config.num_rounds) as progress:
-        recorder = _Recorder(strategy, directory, progress, evaluate)
+    with (
+        Progress(config.num_rounds) as progress,
+        _Recorder(strategy, directory, progress, evaluate) as recorder,
+    ):
         result = strategy.start(
             grid,
             initial_arrays,
@@ -61,12 +66,32 @@ def federate(
             timeout=float("inf"),
             evaluate_fn=recorder.record,
         )
-    directory.complete(result.arrays, recorder.summary())
+    engine_share = _engine_share(grid, recorder.seconds_in_rounds)
+    directory.complete(result.arrays, {**recorder.summary(), "engine_share": engine_share})
     print(f"Results are in {directory.path}", flush=True)
 
 
+def _engine_share(grid: Grid, seconds_in_rounds: float) -> float | None:
+    """Return what part of the workers' time was not spent in the clients' app.
+
+    It is 1 - (seconds in the clients' app / number of workers) / seconds of all rounds: sending,
+    waiting, aggregating and the start of the workers, but not the evaluation. None for an engine
+    that does not tell.
+    """
+    if not isinstance(grid, SimulationGrid):
+        return None
+    return round(1 - grid.client_seconds / grid.num_workers / seconds_in_rounds, 6)
+
+
 class _Recorder:
-    """Evaluates the global model after each round and writes the round's line."""
+    """Evaluates the global model of each round and writes the round's line.
+
+    A model is evaluated in a thread of its own while the clients train the next one, unless the
+    strategy must know its loss first.
+
+    Attributes:
+        seconds_in_rounds: Wall time of all rounds, without what evaluation delayed them.
+    """
 
     def __init__(
         self,
@@ -75,57 +100,68 @@ class _Recorder:
         progress: Progress,
         evaluate: Callable[[ArrayRecord], Evaluation],
     ) -> None:
+        self.seconds_in_rounds = 0.0
         self._strategy = strategy
         self._directory = directory
         self._progress = progress
         self._evaluate = evaluate
-        self._start = self._round_start = time.perf_counter()
-        self._last: Evaluation | None = None
-        self._rounds = self._bytes_up = self._bytes_down = 0
+        self._thread = ThreadPoolExecutor(max_workers=1, initializer=use_one_thread)
+        self._pending: tuple[dict[str, Any], Future[Evaluation]] | None = None
+        self._last: dict[str, Any] = {}
+        self._bytes_up = self._bytes_down = 0
+        self._start = self._last_model = self._left = time.perf_counter()
 
-    def record(self, server_round: int, arrays: ArrayRecord) -> MetricRecord:
-        """Evaluate; Flower calls this before round 1, too, as round 0, and logs the result."""
-        evaluation = self._evaluate(arrays)
-        mu = self._strategy.mu
-        if evaluation.train_loss is not None:
-            self._strategy.observe_train_loss(evaluation.train_loss)
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Write the line of the last model, also when its round was the last before an error."""
+        with self._thread:
+            self._finish_evaluation()
+
+    def record(self, server_round: int, arrays: ArrayRecord) -> None:
+        """Take a new global model; Flower calls this before round 1, too, as round 0."""
         now = time.perf_counter()
-        seconds, self._round_start = now - self._round_start, now
-        metrics = MetricRecord(
-            {"test-accuracy": evaluation.test_accuracy, "test-loss": evaluation.test_loss}
-        )
-        if server_round == 0:
-            return metrics
+        self.seconds_in_rounds += now - self._left
         traffic = self._strategy.traffic
-        self._directory.append_round(
-            {
-                "round": server_round,
-                "test_accuracy": evaluation.test_accuracy,
-                "test_loss": evaluation.test_loss,
-                "train_loss": evaluation.train_loss,
-                "mu": mu,
-                "clients": traffic.clients,
-                "stragglers": traffic.stragglers,
-                "bytes_up": traffic.bytes_up,
-                "bytes_down": traffic.bytes_down,
-                "seconds": round(seconds, 6),
-            }
-        )
-        self._last = evaluation
-        self._rounds = server_round
-        self._bytes_up += traffic.bytes_up
-        self._bytes_down += traffic.bytes_down
-        self._progress.round_finished(server_round, evaluation.test_accuracy, evaluation.test_loss)
-        return metrics
+        line = {
+            "round": server_round,
+            "mu": self._strategy.mu,
+            "clients": traffic.clients,
+            "stragglers": traffic.stragglers,
+            "bytes_up": traffic.bytes_up,
+            "bytes_down": traffic.bytes_down,
+            "seconds": round(now - self._last_model, 6),
+        }
+        self._last_model = now
+        self._finish_evaluation()
+        self._pending = line, self._thread.submit(self._evaluate, arrays)
+        if self._strategy.follows_train_loss:
+            self._finish_evaluation()
+        self._left = time.perf_counter()
 
-    def summary(self) -> dict[str, object]:
+    def _finish_evaluation(self) -> None:
+        if self._pending is None:
+            return
+        (line, future), self._pending = self._pending, None
+        evaluation = future.result()
+        if self._strategy.follows_train_loss and evaluation.train_loss is not None:
+            self._strategy.observe_train_loss(evaluation.train_loss)
+        if line["round"] == 0:
+            return
+        self._last = {"round": line["round"], **asdict(evaluation), **line}
+        self._directory.append_round(self._last)
+        self._bytes_up += line["bytes_up"]
+        self._bytes_down += line["bytes_down"]
+        self._progress.round_finished(line["round"], evaluation.test_accuracy, evaluation.test_loss)
+
+    def summary(self) -> dict[str, Any]:
         """Return the closing figures: those of the last round, and totals."""
-        assert self._last is not None
         return {
-            "test_accuracy": self._last.test_accuracy,
-            "test_loss": self._last.test_loss,
-            "train_loss": self._last.train_loss,
-            "rounds": self._rounds,
+            "test_accuracy": self._last["test_accuracy"],
+            "test_loss": self._last["test_loss"],
+            "train_loss": self._last["train_loss"],
+            "rounds": self._last["round"],
             "seconds": round(time.perf_counter() - self._start, 6),
             "bytes_up": self._bytes_up,
             "bytes_down": self._bytes_down,

@@ -49,6 +49,11 @@ class FedProx(FedAvg):
             for client, straggles in zip(cohort.clients, cohort.stragglers, strict=True)
         }
 
+    @property
+    def follows_train_loss(self) -> bool:
+        """Whether mu is adaptive."""
+        return self._heuristic is not None
+
     def observe_train_loss(self, train_loss: float) -> None:
         """Let the heuristic choose the mu of the next round."""
         if self._heuristic is not None:

@@ -1,5 +1,7 @@
 import json
 import math
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -48,7 +50,7 @@ def make_app(fails_in_round=0, asked=None):
 def run(experiment_values, tmp_path):
     """Federates into tmp_path, with losses from a list; returns the models that it evaluated."""
 
-    def run(losses, strategy=None, app=None, num_rounds=3):
+    def run(losses, strategy=None, app=None, num_rounds=3, on_evaluation=None):
         keys = {"num_clients": NUM_CLIENTS, "num_rounds": num_rounds, "output_dir": str(tmp_path)}
         grid = InlineGrid(app or make_app(), NUM_CLIENTS, {})
         strategy = strategy or FedAvg(grid.nodes, K, 3, 0.5, seed=0)
@@ -56,6 +58,7 @@ def run(experiment_values, tmp_path):
 
         def evaluate(arrays):
             models.append(arrays["w"].numpy().tolist())
+            (on_evaluation or {}).get(len(models) - 1, lambda: None)()
             loss = waiting.pop(0)
             test_loss = 1.0 if loss is None else 2 * loss
             return Evaluation(len(models) / 100, test_loss, train_loss=loss)
@@ -147,7 +150,8 @@ def test_a_client_that_raises_leaves_what_was_done_but_no_summary(run, tmp_path)
     }
 
 
-def test_what_each_line_says_is_on_disk_before_the_next_round(run, tmp_path):
+def test_a_round_is_on_disk_when_the_next_one_is_over(run, tmp_path):
+    """It is evaluated while the next one trains."""
     lines = []
 
     class Watching(FedAvg):
@@ -157,7 +161,46 @@ def test_what_each_line_says_is_on_disk_before_the_next_round(run, tmp_path):
 
     nodes = InlineGrid(None, NUM_CLIENTS, {}).nodes
     run([4, 3, 2, 1], Watching(nodes, K, 3, 0.5, seed=0))
-    assert lines == [0, 1, 2]
+    assert lines == [0, 0, 1]
+    assert len(read_rounds(tmp_path)) == 3
+
+
+def test_a_model_is_evaluated_while_the_next_one_is_trained(run):
+    """Client and evaluation wait for each other: one after the other, neither would end."""
+    meet = threading.Barrier(2, timeout=60)
+    app = ClientApp()
+
+    @app.train()
+    def train(message, context):
+        if TrainInstruction.of(message).server_round == 2:
+            meet.wait()
+        return train_reply(message, message.content["arrays"], 5)
+
+    nodes = InlineGrid(None, NUM_CLIENTS, {}).nodes
+    strategy = FedAvg(nodes, 1, 3, 0.0, seed=0)
+    run([4, 3, 2, 1], strategy, app, on_evaluation={1: meet.wait})
+
+
+def test_an_evaluation_that_fails_ends_the_run(run, tmp_path):
+    def fail():
+        raise FloatingPointError("overflow")
+
+    with pytest.raises(FloatingPointError, match="overflow"):
+        run([4, 3, 2, 1], on_evaluation={2: fail})
+    assert [line["round"] for line in read_rounds(tmp_path)] == [1]
+    assert not (tmp_path / "summary.json").exists()
+
+
+def test_the_engines_share_is_what_the_clients_did_not_take(run, tmp_path):
+    app = ClientApp()
+
+    @app.train()
+    def train(message, context):
+        time.sleep(0.02)
+        return train_reply(message, message.content["arrays"], 5)
+
+    run([4, 3, 2, 1], app=app, on_evaluation={1: lambda: time.sleep(1)})
+    assert 0 < read_summary(tmp_path)["engine_share"] < 0.5
 
 
 def test_a_folder_that_holds_a_run_is_refused_before_any_work(run, tmp_path):

@@ -30,11 +30,9 @@ def connect(ray_address: str) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if ray.is_initialized():
         ray.shutdown()
-    # A Ray that may form a cluster listens on every interface, whatever address it is given.
-    ray_constants.ENABLE_RAY_CLUSTER = bool(ray_address)
     if not ray_address:
         print("Starting Ray.", flush=True)
-        with _only_what_actors_need():
+        with _on_loopback(), _only_what_actors_need():
             ray.init(
                 address="local",
                 include_dashboard=False,
@@ -50,6 +48,13 @@ def connect(ray_address: str) -> None:
             f"ray_address={ray_address!r} is not allowed: it must be empty or the address of a "
             f"running Ray cluster ({error})."
         ) from None
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Start no Ray that may form a cluster: it listens on every interface, whatever it is told."""
+    with mock.patch.object(ray_constants, "ENABLE_RAY_CLUSTER", False):
+        yield
 
 
 @contextmanager

@@ -2,12 +2,15 @@
 
 import json
 import os
+import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import ray
 from fedprox import dataset, normalisation
 from fedprox.config import FedProxConfig
+from ray.cluster_utils import Cluster
 
 from common.engine.worker_pool import worker_pool
 from common.experiment.config import read_default_config
@@ -20,6 +23,8 @@ SMALL = {
     "stragglers_fraction": 0.4,
     "seed": 1,
 }
+# The workers cannot import this module: send its functions as they are.
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
 EXPERIMENTS = {
     "logistic": {"dataset": "synthetic", "learning_rate": 0.01},
     "cnn": {"dataset": "mnist", "partition": "iid", "model": "cnn", "num_rounds": 2},
@@ -29,7 +34,7 @@ WORKERS = {"two workers": os.cpu_count() / 2, "one worker": float(os.cpu_count()
 
 
 def outcomes_of(run):
-    """Run each experiment on each engine; two Rays are started, one after the other."""
+    """Run each experiment on each engine; three Rays are started, one after the other."""
     found = {}
     for model, keys in EXPERIMENTS.items():
         found["inline", model] = run(f"inline_{model}", engine="inline", **keys)
@@ -41,7 +46,33 @@ def outcomes_of(run):
                 f"{workers}_{model}", engine="ray", client_resources=resources, **keys
             )
         found[workers, "size"] = worker_pool(num_cpus, 0.0, "").size
+    with two_machines() as address:
+        for model, keys in EXPERIMENTS.items():
+            found["two machines", model] = run(
+                f"cluster_{model}", engine="ray", ray_address=address, **keys
+            )
+        workers = worker_pool(1.0, 0.0, address).workers(99)
+        machines = ray.get([worker.__ray_call__.remote(machine_of) for worker in workers])
+        found["two machines", "machines"] = machines
     return found
+
+
+@contextmanager
+def two_machines():
+    """A Ray cluster of two machines with one CPU each, both of them this one."""
+    ray.shutdown()
+    cluster = Cluster(True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        cluster.add_node(num_cpus=1)
+        yield cluster.address
+    finally:
+        ray.shutdown()
+        worker_pool.cache_clear()
+        cluster.shutdown()
+
+
+def machine_of(worker):
+    return ray.get_runtime_context().get_node_id()
 
 
 def forget_data():
@@ -88,7 +119,7 @@ MODELS = pytest.mark.parametrize("model", EXPERIMENTS)
 
 
 @MODELS
-@pytest.mark.parametrize("workers", WORKERS)
+@pytest.mark.parametrize("workers", [*WORKERS, "two machines"])
 def test_ray_gives_the_same_bits_as_inline(outcomes, workers, model):
     found, expected = outcomes[workers, model], outcomes["inline", model]
     assert found["rounds"] == expected["rounds"]
@@ -105,6 +136,7 @@ def test_another_seed_gives_another_model(outcomes, model):
 def test_the_runs_were_what_they_are_taken_for(outcomes, model):
     assert outcomes["one worker", "size"] == 1
     assert outcomes["two workers", "size"] == 2
+    assert len(set(outcomes["two machines", "machines"])) == 2
     engines = [outcomes[by, model]["environment"]["engine"] for by in ("inline", *WORKERS)]
     assert engines == ["inline", "ray", "ray"]
     rounds = outcomes["inline", model]["rounds"]

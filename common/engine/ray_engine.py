@@ -12,6 +12,7 @@ from ray.exceptions import RayActorError
 from common.engine.balance import deal
 from common.engine.broadcast import Envelope, split_shared
 from common.engine.grid import SimulationGrid
+from common.engine.serialization import take_out
 from common.engine.worker import Answer, Reference
 from common.engine.worker_pool import worker_pool
 from common.errors import ClientFailedError
@@ -102,7 +103,7 @@ class RayGrid(SimulationGrid):
                 ) from None
             for answer in answers:
                 position = hand.popleft()
-                self._keep_state(self._client(messages[position]), answer.state)
+                self._keep_state(self._client(messages[position]), take_out(answer.state))
                 self.client_seconds += answer.seconds
                 waiting[position] = answer.reply
             if not hand:

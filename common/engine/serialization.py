@@ -4,7 +4,7 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
-from flwr.app import Array
+from flwr.app import Array, RecordDict
 from ray.util import register_serializer
 
 _Packed = tuple[str, tuple[int, ...], str, pickle.PickleBuffer]
@@ -18,6 +18,17 @@ def share_arrays() -> None:
     """
     register: Callable[..., None] = register_serializer
     register(Array, serializer=_pack, deserializer=_unpack)
+
+
+def take_out(content: RecordDict) -> RecordDict:
+    """Copy the arrays of a content that is to be kept out of shared memory, in place.
+
+    Otherwise they would hold on to all that arrived together with them.
+    """
+    for record in content.array_records.values():
+        for array in record.values():
+            array.data = bytes(array.data)
+    return content
 
 
 def _pack(array: Array) -> _Packed:

@@ -377,6 +377,14 @@ def test_large_replies_travel_one_by_one_and_arrive_as_they_were(make_grid, size
         assert again.content["arrays"]["w"].numpy().tobytes() == sent.tobytes()
 
 
+def test_what_a_client_keeps_holds_no_shared_memory(make_grid):
+    grid = make_grid(echo_app)
+    replies = list(grid.send_and_receive(ask(range(3), arrays=arrays(*range(100_000)))))
+    for client, reply in enumerate(replies):
+        assert type(grid._states[client]["kept"]["w"].data) is bytes
+        assert grid._states[client]["kept"] == reply.content["arrays"]
+
+
 echo_app = ClientApp()
 """Sends back what it was sent, and keeps it."""
 

@@ -34,6 +34,7 @@ def experiment_values():
         "num_epochs": 2,
         "batch_size": 10,
         "learning_rate": 0.03,
+        "precision": "float32",
         "seed": 7,
         "engine": "inline",
         "client_resources": {"num_cpus": 1.0, "num_gpus": 0.0},

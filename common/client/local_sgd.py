@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from common.client.logistic import logistic_sgd
 from common.client.work import LocalWork
+from common.memory_format import use_channels_last
 from common.threads import use_one_thread
 
 
@@ -23,7 +24,8 @@ def train_locally(
     logistic regression, takes the compiled path; any other goes through autograd.
 
     Args:
-        model: Maps a batch of x to logits of shape [batch, classes].
+        model: Maps a batch of x to logits of shape [batch, classes]. On a CPU it stays in the
+            memory format that convolutions are fastest in, channels last.
         x: The client's inputs, shape [n_k, ...]; without any, the model stays.
         y: The client's labels, shape [n_k].
         work: The local problem and its budget.
@@ -32,9 +34,9 @@ def train_locally(
     if len(y) == 0 or work.epochs == 0:
         return
     use_one_thread()
-    order = np.stack([rng.permutation(len(y)) for _ in range(work.epochs)])
+    order = epoch_orders(len(y), work.epochs, rng)
     device = next(model.parameters()).device
-    if isinstance(model, nn.Linear) and _is_compiled_for(model):
+    if isinstance(model, nn.Linear) and _is_compiled_for(model, work):
         logistic_sgd(model.weight.detach().numpy(), model.bias.detach().numpy(), x, y, order, work)
     else:
         inputs, labels = torch.tensor(x, device=device), torch.tensor(y, device=device)
@@ -44,34 +46,46 @@ def train_locally(
             _autograd_sgd(model, inputs, labels, torch.tensor(order, device=device), work)
 
 
-def _is_compiled_for(model: nn.Linear) -> bool:
-    """Tell whether the compiled path fits: weights and biases, all trained, on the CPU."""
+def epoch_orders(n_k: int, epochs: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Draw the order of the examples in every epoch, shape [epochs, n_k]."""
+    order = np.tile(np.arange(n_k), (epochs, 1))
+    return rng.permuted(order, axis=1, out=order)
+
+
+def _is_compiled_for(model: nn.Linear, work: LocalWork) -> bool:
+    """Tell whether the compiled path fits: weights and biases, all trained, float32 on the CPU."""
     w = tuple(model.parameters())
-    return len(w) == 2 and all(
-        p.requires_grad and p.dtype == torch.float32 and p.device.type == "cpu" for p in w
+    return (
+        work.precision == "float32"
+        and len(w) == 2
+        and all(p.requires_grad and p.dtype == torch.float32 and p.device.type == "cpu" for p in w)
     )
 
 
 def _autograd_sgd(model: nn.Module, x: Tensor, y: Tensor, order: Tensor, work: LocalWork) -> None:
     model.train()
+    use_channels_last(model)
     w: list[Tensor] = [parameter for parameter in model.parameters() if parameter.requires_grad]
     w_global = [parameter.detach().clone() for parameter in w]
+    in_bfloat16 = work.precision == "bfloat16"
     for epoch_order in order:
         for batch in torch.split(epoch_order, work.batch_size):
-            loss = nn.functional.cross_entropy(model(x[batch]), y[batch])
-            gradient = torch.autograd.grad(loss, w)
-            with torch.no_grad():
-                add_proximal_gradient(gradient, w, w_global, work.mu)
-                torch._foreach_add_(w, gradient, alpha=-work.learning_rate)
+            with torch.autocast(x.device.type, torch.bfloat16, enabled=in_bfloat16):
+                logits = model(x[batch])
+            loss = nn.functional.cross_entropy(logits.float(), y[batch])
+            step(w, torch.autograd.grad(loss, w), w_global, work)
 
 
-def add_proximal_gradient(
-    gradient: tuple[Tensor, ...], w: list[Tensor], w_global: list[Tensor], mu: float
+@torch.no_grad()
+def step(
+    w: list[Tensor], gradient: tuple[Tensor, ...], w_global: list[Tensor], work: LocalWork
 ) -> None:
-    """Add mu (w - w_global), the gradient of the proximal term, in place.
+    """Make a step on the proximal objective, in place.
 
-    At mu = 0 nothing is added, which makes FedProx there FedAvg to the last bit.
+    w - eta (g + mu (w - w_global)) is lerp(w, w_global, eta mu) - eta g: two passes over w instead
+    of three, and no difference w - w_global in memory. At mu = 0 there is the second alone, which
+    makes FedProx there FedAvg to the last bit.
     """
-    if mu != 0:
-        for g, now, start in zip(gradient, w, w_global, strict=True):
-            g.add_(now - start, alpha=mu)
+    if work.mu != 0:
+        torch._foreach_lerp_(w, w_global, work.learning_rate * work.mu)
+    torch._foreach_add_(w, gradient, alpha=-work.learning_rate)

@@ -7,6 +7,19 @@ the mean cross-entropy is
 
 A step costs a few microseconds; through autograd, most of the time of so small a model goes into
 bookkeeping. tests/benchmarks has the comparison.
+
+Every step adds multiples of a client's own inputs, and the proximal term shrinks what was added.
+So there are coefficients A, one row a class and one column an example, with
+
+    W = W_global + A X        b = b_global + A 1
+
+A client with few examples is trained on A alone: with Z = W_global X^T + b_global 1^T and the Gram
+matrix G = X X^T + 1 1^T, of which the ones carry the bias, the logits of example i are
+z_i = Z_i + A G_i, and a step is
+
+    A <- (1 - eta mu) A        A_i <- A_i - eta/B (p_i - e_{y_i})
+
+That is the same iteration with sums over n_k examples in the place of sums over features.
 """
 
 import numba
@@ -16,15 +29,18 @@ from numpy.typing import NDArray
 from common.client.work import LocalWork
 
 Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
 # Sums may be reordered, so that they use vector instructions; the order is fixed when compiled,
 # so a result stays the same from run to run. NaN and infinity keep their meaning, for a diverging
 # client must be seen.
-_REORDER_SUMS = {"reassoc", "contract", "arcp", "nsz"}
+_compiled = numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "arcp", "nsz"})
+
+# A row of G is read for every example of a batch: beyond 4 MB, G would not stay in the cache.
+_LARGEST_GRAM = 1024
 
 
-def logistic_sgd(
-    W: Floats, b: Floats, x: Floats, y: NDArray[np.int64], order: NDArray[np.int64], work: LocalWork
-) -> None:
+def logistic_sgd(W: Floats, b: Floats, x: Floats, y: Ints, order: Ints, work: LocalWork) -> None:
     """Run minibatch SGD on F_k(w) + mu/2 ||w - w_global||^2, in place, from (W, b) = w_global.
 
     Args:
@@ -35,7 +51,10 @@ def logistic_sgd(
         order: Order of the examples in every epoch, shape [epochs, n_k].
         work: The local problem; its epochs are those of ``order``.
     """
-    _sgd(
+    epochs, n_k = order.shape
+    classes, features = W.shape
+    sgd = _sgd_on_coefficients if gram_pays(n_k, features, classes, epochs) else _sgd_on_weights
+    sgd(
         W,
         b,
         np.ascontiguousarray(x),
@@ -47,60 +66,189 @@ def logistic_sgd(
     )
 
 
-@numba.njit(cache=True, fastmath=_REORDER_SUMS)
-def _sgd(
+def gram_pays(n_k: int, features: int, classes: int, epochs: int) -> bool:
+    """Tell whether training on A takes fewer multiplications than training on W.
+
+    On W, an example takes 2 C d in each epoch: for its logits and for its part of dW. On A its
+    logits take C n_k; Z, A X and half of G, which is symmetric, are needed once.
+    """
+    on_W = epochs * n_k * 2 * classes * features
+    once = n_k * features * (2 * classes + n_k / 2)
+    return n_k <= _LARGEST_GRAM and once + epochs * n_k * classes * n_k < on_W
+
+
+@_compiled
+def _sgd_on_weights(
     W: Floats,
     b: Floats,
     x: Floats,
-    y: NDArray[np.int64],
-    order: NDArray[np.int64],
+    y: Ints,
+    order: Ints,
     batch_size: int,
     learning_rate: np.float32,
     mu: np.float32,
 ) -> None:
+    epochs, n_k = order.shape
     classes, features = W.shape
-    W_global = W.copy()
-    b_global = b.copy()
-    p_minus_e = np.empty((min(batch_size, order.shape[1]), classes), dtype=np.float32)
-    dW = np.empty(features, dtype=np.float32)
-    for epoch in range(order.shape[0]):
-        for start in range(0, order.shape[1], batch_size):
+    W_global, b_global = W.copy(), b.copy()
+    error = np.zeros((_padded(min(batch_size, n_k)), classes), dtype=np.float32)
+    dW = np.empty((2, features), dtype=np.float32)
+    for epoch in range(epochs):
+        for start in range(0, n_k, batch_size):
             batch = order[epoch, start : start + batch_size]
+            _products(W, x, batch, error)
             for i in range(len(batch)):
-                _softmax_error(W, b, x[batch[i]], y[batch[i]], p_minus_e[i])
-            scale = np.float32(1 / len(batch))
+                for c in range(classes):
+                    error[i, c] += b[c]
+                _softmax_error(error[i], y[batch[i]])
+                for c in range(classes):
+                    error[i, c] /= np.float32(len(batch))
+            error[len(batch) :] = 0
+            for c in range(0, classes, 2):
+                _weighted_sums(error, c, x, batch, dW)
+                for k in range(c, min(c + 2, classes)):
+                    _step(W[k], dW[k - c], W_global[k], learning_rate, mu)
             for c in range(classes):
-                dW[:] = 0
                 db = np.float32(0)
                 for i in range(len(batch)):
-                    error = p_minus_e[i, c] * scale
-                    db += error
-                    row = x[batch[i]]
-                    for j in range(features):
-                        dW[j] += error * row[j]
-                if mu != 0:
-                    db += mu * (b[c] - b_global[c])
-                    for j in range(features):
-                        dW[j] += mu * (W[c, j] - W_global[c, j])
-                b[c] -= learning_rate * db
-                for j in range(features):
-                    W[c, j] -= learning_rate * dW[j]
+                    db += error[i, c]
+                b[c] -= learning_rate * (db + mu * (b[c] - b_global[c]))
 
 
-@numba.njit(cache=True, fastmath=_REORDER_SUMS)
-def _softmax_error(W: Floats, b: Floats, row: Floats, label: int, out: Floats) -> None:
-    """Write softmax(W x + b) - e_label into ``out``."""
+@_compiled
+def _step(
+    w: Floats, dw: Floats, w_global: Floats, learning_rate: np.float32, mu: np.float32
+) -> None:
+    for j in range(len(w)):
+        w[j] -= learning_rate * (dw[j] + mu * (w[j] - w_global[j]))
+
+
+@_compiled
+def _sgd_on_coefficients(
+    W: Floats,
+    b: Floats,
+    x: Floats,
+    y: Ints,
+    order: Ints,
+    batch_size: int,
+    learning_rate: np.float32,
+    mu: np.float32,
+) -> None:
+    epochs, n_k = order.shape
     classes, features = W.shape
-    for c in range(classes):
-        z = b[c]
-        for j in range(features):
-            z += W[c, j] * row[j]
-        out[c] = z
-    largest = out.max()
+    everyone = np.arange(n_k)
+    Z = np.empty((n_k, classes), dtype=np.float32)
+    _products(W, x, everyone, Z)
+    Z += b
+    G = _gram(x)
+    A = np.zeros((classes, _padded(n_k)), dtype=np.float32)
+    error = np.empty((min(batch_size, n_k), classes), dtype=np.float32)
+    for epoch in range(epochs):
+        for start in range(0, n_k, batch_size):
+            batch = order[epoch, start : start + batch_size]
+            _products(A, G, batch, error)
+            for i in range(len(batch)):
+                for c in range(classes):
+                    error[i, c] += Z[batch[i], c]
+                _softmax_error(error[i], y[batch[i]])
+            if mu != 0:
+                for c in range(classes):
+                    for j in range(n_k):
+                        A[c, j] *= np.float32(1) - learning_rate * mu
+            step = learning_rate / np.float32(len(batch))
+            for i in range(len(batch)):
+                for c in range(classes):
+                    A[c, batch[i]] -= step * error[i, c]
+    AX = np.empty((2, features), dtype=np.float32)
+    for c in range(0, classes, 2):
+        _weighted_sums(A.T, c, x, everyone, AX)
+        for k in range(c, min(c + 2, classes)):
+            W[k] += AX[k - c]
+            b[k] += A[k].sum()
+
+
+@_compiled
+def _gram(x: Floats) -> Floats:
+    """Return X X^T + 1 1^T, of which one triangle is computed."""
+    n = len(x)
+    G = np.empty((n, n), dtype=np.float32)
+    for i in range(0, n, 2):
+        pair = np.arange(i, min(i + 2, n))
+        _products(x[: pair[-1] + 1], x, pair, G[i:])
+    for i in range(n):
+        for j in range(i + 1):
+            G[i, j] += 1
+            G[j, i] = G[i, j]
+    return G
+
+
+@_compiled
+def _padded(batch: int) -> int:
+    """Return the rows of an array for a batch that is gone through five examples at a time."""
+    return -(-batch // 5) * 5
+
+
+@_compiled
+def _products(M: Floats, v: Floats, batch: Ints, out: Floats) -> None:
+    """Write M_c . v_i for the examples i of a batch and all rows c of M into ``out``.
+
+    Two examples and five rows at a time, for what is loaded once to be used often. Past the end
+    the last one is done again.
+    """
+    last_i, last_c = len(batch) - 1, len(M) - 1
+    for i0 in range(0, len(batch), 2):
+        i1 = min(i0 + 1, last_i)
+        p, q = v[batch[i0]], v[batch[i1]]
+        for c0 in range(0, len(M), 5):
+            c1, c2 = min(c0 + 1, last_c), min(c0 + 2, last_c)
+            c3, c4 = min(c0 + 3, last_c), min(c0 + 4, last_c)
+            m0, m1, m2, m3, m4 = M[c0], M[c1], M[c2], M[c3], M[c4]
+            p0 = p1 = p2 = p3 = p4 = np.float32(0)
+            q0 = q1 = q2 = q3 = q4 = np.float32(0)
+            for j in range(len(p)):
+                p0 += m0[j] * p[j]
+                p1 += m1[j] * p[j]
+                p2 += m2[j] * p[j]
+                p3 += m3[j] * p[j]
+                p4 += m4[j] * p[j]
+                q0 += m0[j] * q[j]
+                q1 += m1[j] * q[j]
+                q2 += m2[j] * q[j]
+                q3 += m3[j] * q[j]
+                q4 += m4[j] * q[j]
+            out[i0, c0], out[i0, c1], out[i0, c2], out[i0, c3], out[i0, c4] = p0, p1, p2, p3, p4
+            out[i1, c0], out[i1, c1], out[i1, c2], out[i1, c3], out[i1, c4] = q0, q1, q2, q3, q4
+
+
+@_compiled
+def _weighted_sums(a: Floats, c: int, v: Floats, batch: Ints, out: Floats) -> None:
+    """Write sum_i a_ic v_i over the examples i of a batch, and that for c + 1, into ``out``.
+
+    Five examples at a time; ``a`` has zeros for those past the end of the batch.
+    """
+    d = min(c + 1, a.shape[1] - 1)
+    last = len(batch) - 1
+    out[:] = 0
+    s, t = out[0], out[1]
+    for i in range(0, len(batch), 5):
+        v0, v1 = v[batch[i]], v[batch[min(i + 1, last)]]
+        v2, v3 = v[batch[min(i + 2, last)]], v[batch[min(i + 3, last)]]
+        v4 = v[batch[min(i + 4, last)]]
+        e0, e1, e2, e3, e4 = a[i, c], a[i + 1, c], a[i + 2, c], a[i + 3, c], a[i + 4, c]
+        f0, f1, f2, f3, f4 = a[i, d], a[i + 1, d], a[i + 2, d], a[i + 3, d], a[i + 4, d]
+        for j in range(len(s)):
+            s[j] += e0 * v0[j] + e1 * v1[j] + e2 * v2[j] + e3 * v3[j] + e4 * v4[j]
+            t[j] += f0 * v0[j] + f1 * v1[j] + f2 * v2[j] + f3 * v3[j] + f4 * v4[j]
+
+
+@_compiled
+def _softmax_error(z: Floats, label: int) -> None:
+    """Turn the logits z of an example into softmax(z) - e_label, in place."""
+    largest = z.max()
     total = np.float32(0)
-    for c in range(classes):
-        out[c] = np.exp(out[c] - largest)
-        total += out[c]
-    for c in range(classes):
-        out[c] /= total
-    out[label] -= 1
+    for c in range(len(z)):
+        z[c] = np.exp(z[c] - largest)
+        total += z[c]
+    for c in range(len(z)):
+        z[c] /= total
+    z[label] -= 1

@@ -1,6 +1,9 @@
 """What a client is asked to do in one round."""
 
 from dataclasses import dataclass
+from typing import Literal
+
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -15,9 +18,11 @@ class LocalWork:
         batch_size: Examples a step, B; the last batch of an epoch may be smaller.
         learning_rate: Step size, eta.
         mu: Coefficient of the proximal term.
+        precision: What a network computes logits and gradients in; weights are always float32.
     """
 
     epochs: int
     batch_size: int
     learning_rate: float
     mu: float
+    precision: Precision = "float32"

@@ -46,6 +46,7 @@ class ExperimentConfig(BaseModel):
     num_epochs: PositiveInt
     batch_size: PositiveInt
     learning_rate: PositiveFloat
+    precision: Literal["float32", "bfloat16"]
     seed: Seed
     engine: Literal["inline", "ray"]
     client_resources: ClientResources

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-# Large enough for full speed, small enough for the activations of a CNN to stay in memory.
-_CHUNK = 500
+from common.memory_format import use_channels_last
+
+# Examples at a time, as measured: a network's activations should stay in the cache.
+_CHUNK_OF_LINEAR = 1000
+_CHUNK = 200
 
 
 @dataclass(frozen=True)
@@ -27,15 +30,31 @@ def evaluate(model: nn.Module, x: Tensor, y: Tensor) -> Metrics:
     """Evaluate a classifier on all examples.
 
     Args:
-        model: Maps a batch of x to logits [batch, classes].
+        model: Maps a batch of x to logits [batch, classes]. On a CPU it stays in the memory format
+            that convolutions are fastest in, channels last.
         x: Inputs, shape [n, ...], on the model's device.
         y: Labels, shape [n], on the model's device.
     """
     model.eval()
-    loss = 0.0
-    correct = 0
-    for inputs, labels in zip(torch.split(x, _CHUNK), torch.split(y, _CHUNK), strict=True):
-        logits = model(inputs)
-        loss += nn.functional.cross_entropy(logits, labels, reduction="sum").item()
-        correct += int((logits.argmax(dim=1) == labels).sum())
-    return Metrics(loss / len(y), correct / len(y))
+    use_channels_last(model)
+    chunk = _CHUNK_OF_LINEAR if isinstance(model, nn.Linear) else _CHUNK
+    # Sums stay on the device: reading them in every chunk would make a GPU wait.
+    loss = torch.zeros((), dtype=torch.float64, device=x.device)
+    correct = torch.zeros((), dtype=torch.int64, device=x.device)
+    for inputs, labels in zip(torch.split(x, chunk), torch.split(y, chunk), strict=True):
+        z = _logits(model, inputs)
+        log_p = nn.functional.log_softmax(z, dim=0)
+        loss -= log_p.gather(0, labels[None]).sum(dtype=torch.float64)
+        correct += (z.max(dim=0).indices == labels).sum()
+    return Metrics(loss.item() / len(y), int(correct) / len(y))
+
+
+def _logits(model: nn.Module, x: Tensor) -> Tensor:
+    """Return logits [classes, batch], for what follows is vectorised along the last dimension.
+
+    For the same reason W x^T is twice as fast as x W^T, which the layer itself would compute.
+    """
+    if isinstance(model, nn.Linear) and model.bias is not None:
+        return torch.addmm(model.bias[:, None], model.weight, x.T)
+    logits: Tensor = model(x)
+    return logits.T.contiguous()

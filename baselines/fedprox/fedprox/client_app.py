@@ -2,10 +2,11 @@
 
 from functools import lru_cache
 
-from flwr.app import ArrayRecord, Context, Message
+from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 from torch import nn
 
+from common.arrays import load_arrays, to_arrays
 from common.client import LocalWork, train_locally
 from common.engine import report_partition
 from common.experiment.machine import client_device
@@ -27,16 +28,17 @@ def train(message: Message, context: Context) -> Message:
     instruction = TrainInstruction.of(message)
     x, y = load_dataset(config).client(client)
     model = _resident_model(config)
-    model.load_state_dict(message.content.array_records[ARRAYS].to_torch_state_dict())
+    load_arrays(model, message.content.array_records[ARRAYS])
     work = LocalWork(
         epochs=instruction.epochs,
         batch_size=config.batch_size,
         learning_rate=config.learning_rate,
         mu=instruction.mu,
+        precision=config.precision,
     )
     rng = generator(config.seed, Purpose.BATCH_ORDER, instruction.server_round, client)
     train_locally(model, x, y, work, rng)
-    return train_reply(message, ArrayRecord(model.state_dict()), len(y))
+    return train_reply(message, to_arrays(model), len(y))
 
 
 @lru_cache(maxsize=1)

@@ -49,6 +49,15 @@ class FedProxConfig(ExperimentConfig):
         return self
 
     @model_validator(mode="after")
+    def _precision_fits_model(self) -> Self:
+        if self.model == "logistic" and self.precision != "float32":
+            raise ValueError(
+                f"precision={self.precision!r} is not allowed with model='logistic': it must be "
+                "float32, for so small a model would gain nothing."
+            )
+        return self
+
+    @model_validator(mode="after")
     def _adaptive_mu_has_its_loss(self) -> Self:
         if self.adaptive_mu and not self.evaluate_train_loss:
             raise ValueError(

@@ -21,18 +21,19 @@ class LogisticRegression(nn.Linear):
 class CNN(nn.Sequential):
     """Two 5 x 5 convolutions and two dense layers, 1,663,370 parameters.
 
-    McMahan et al. 2017 (arXiv 1602.05629), section 3. Takes flattened 28 x 28 images.
+    McMahan et al. 2017 (arXiv 1602.05629), section 3. Takes flattened 28 x 28 images. ReLU and
+    maximum commute: a quarter of the work after the pooling.
     """
 
     def __init__(self, num_classes: int) -> None:
         super().__init__(
             nn.Unflatten(1, (1, 28, 28)),
             nn.Conv2d(1, 32, kernel_size=5, padding=2),
-            nn.ReLU(),
             nn.MaxPool2d(2),
+            nn.ReLU(),
             nn.Conv2d(32, 64, kernel_size=5, padding=2),
-            nn.ReLU(),
             nn.MaxPool2d(2),
+            nn.ReLU(),
             nn.Flatten(),
             nn.Linear(64 * 7 * 7, 512),
             nn.ReLU(),

@@ -51,8 +51,9 @@ def reference(config, client, round_, epochs, mu):
     start = [parameter.detach().clone() for parameter in model.parameters()]
     rng = generator(config.seed, Purpose.BATCH_ORDER, round_, client)
     optimizer = torch.optim.SGD(model.parameters(), lr=config.learning_rate)
-    for _ in range(epochs):
-        for batch in torch.tensor(rng.permutation(len(y))).split(config.batch_size):
+    orders = rng.permuted(np.tile(np.arange(len(y)), (epochs, 1)), axis=1)
+    for order in torch.tensor(orders):
+        for batch in order.split(config.batch_size):
             squares = [(w - w0).square().sum() for w, w0 in zip(model.parameters(), start)]  # noqa: B905
             loss = nn.functional.cross_entropy(model(x[batch]), y[batch])
             optimizer.zero_grad()

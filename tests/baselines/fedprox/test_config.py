@@ -47,8 +47,8 @@ def test_schema_has_no_defaults_of_its_own():
 def test_keys_that_others_rely_on_are_there(defaults):
     assert set(flatten(defaults)) >= {
         "algorithm", "dataset", "model", "partition", "num_clients", "clients_per_round",
-        "num_rounds", "num_epochs", "batch_size", "learning_rate", "mu", "adaptive_mu",
-        "stragglers_fraction", "seed", "engine", "client_resources.num_cpus",
+        "num_rounds", "num_epochs", "batch_size", "learning_rate", "precision", "mu",
+        "adaptive_mu", "stragglers_fraction", "seed", "engine", "client_resources.num_cpus",
         "client_resources.num_gpus", "ray_address", "server_device", "output_dir",
     }  # fmt: skip
 
@@ -114,6 +114,14 @@ def test_cnn_takes_images_only(defaults):
     assert refusal(defaults | {"model": "cnn", "dataset": "synthetic"}) == (
         "model='cnn' is not allowed with dataset='synthetic': it must be logistic, for the CNN "
         "takes images."
+    )
+
+
+def test_bfloat16_is_for_networks(defaults):
+    FedProxConfig.parse(defaults | {"model": "cnn", "precision": "bfloat16"})
+    assert refusal(defaults | {"precision": "bfloat16"}) == (
+        "precision='bfloat16' is not allowed with model='logistic': it must be float32, for so "
+        "small a model would gain nothing."
     )
 
 

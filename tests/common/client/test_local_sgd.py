@@ -1,10 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from flwr.app import ArrayRecord
 from torch import nn
 
+from common.arrays import to_arrays
 from common.client import LocalWork, train_locally
-from common.client.local_sgd import add_proximal_gradient
+from common.client.local_sgd import epoch_orders, step
 
 
 def make_mlp():
@@ -63,8 +67,8 @@ def reference(model, examples, work, seed=0):
     w = [parameter for parameter in model.parameters() if parameter.requires_grad]
     w_global = [parameter.detach().clone() for parameter in w]
     optimizer = torch.optim.SGD(w, lr=work.learning_rate)
-    for _ in range(work.epochs):
-        order = torch.tensor(rng.permutation(len(y)))
+    orders = rng.permuted(np.tile(np.arange(len(y)), (work.epochs, 1)), axis=1)
+    for order in torch.tensor(orders):
         for start in range(0, len(y), work.batch_size):
             batch = order[start : start + work.batch_size]
             squares = [(a - b).square().sum() for a, b in zip(w, w_global, strict=True)]
@@ -102,40 +106,48 @@ def test_follows_sgd_on_the_proximal_objective(make, examples, mu, epochs, batch
 
 
 def test_the_proximal_gradient_enters_every_batch(examples, monkeypatch):
-    """Compare every call with mu (w - w_global) of the weights that the model has at that time."""
+    """Compare every step with -eta (g + mu (w - w_global)) of the weights as they are then."""
     model = build(make_mlp)
     start = [parameter.detach().clone() for parameter in model.parameters()]
     moved = []
 
-    def recording(gradient, w, w_global, mu):
-        before = [g.clone() for g in gradient]
-        add_proximal_gradient(gradient, w, w_global, mu)
-        for g, g0, now, then in zip(gradient, before, model.parameters(), start, strict=True):
-            torch.testing.assert_close(g, g0 + 0.7 * (now.detach() - then))
-        moved.append(max((g - g0).abs().max().item() for g, g0 in zip(gradient, before)))  # noqa: B905
+    def recording(w, gradient, w_global, work):
+        before = [parameter.detach().clone() for parameter in w]
+        step(w, gradient, w_global, work)
+        for now, then, g, origin in zip(w, before, gradient, start, strict=True):
+            torch.testing.assert_close(now, then - 0.1 * (g + 0.7 * (then - origin)))
+        moved.append(max((a - b).abs().max().item() for a, b in zip(before, start, strict=True)))
 
-    monkeypatch.setattr("common.client.local_sgd.add_proximal_gradient", recording)
+    monkeypatch.setattr("common.client.local_sgd.step", recording)
     train_locally(model, *examples, LocalWork(3, 5, 0.1, mu=0.7), np.random.default_rng(0))
     assert len(moved) == 3 * 5
     assert moved[0] == 0
     assert min(moved[1:]) > 0
 
 
-def test_the_proximal_gradient_by_hand():
-    gradient = (torch.tensor([1.0, 2.0]), torch.tensor([[-1.0]]))
+def test_a_step_by_hand():
     w = [torch.tensor([3.0, 5.0]), torch.tensor([[0.0]])]
     w_global = [torch.tensor([1.0, 1.0]), torch.tensor([[4.0]])]
-    add_proximal_gradient(gradient, w, w_global, mu=0.5)
-    assert gradient[0].tolist() == [2.0, 4.0]
-    assert gradient[1].tolist() == [[-3.0]]
-    assert [tensor.tolist() for tensor in (*w, *w_global)] == [[3, 5], [[0]], [1, 1], [[4]]]
+    gradient = (torch.tensor([1.0, 2.0]), torch.tensor([[-1.0]]))
+    step(w, gradient, w_global, LocalWork(1, 1, learning_rate=0.25, mu=0.5))
+    assert w[0].tolist() == [3 - 0.25 * (1 + 0.5 * 2), 5 - 0.25 * (2 + 0.5 * 4)]
+    assert w[1].tolist() == [[0 - 0.25 * (-1 + 0.5 * -4)]]
+    assert [tensor.tolist() for tensor in (*gradient, *w_global)] == [[1, 2], [[-1]], [1, 1], [[4]]]
 
 
-def test_mu_of_zero_adds_nothing_at_all():
-    gradient = (torch.tensor([-0.0, 1.0]),)
-    add_proximal_gradient(gradient, [torch.tensor([0.0, torch.inf])], [torch.zeros(2)], mu=0.0)
-    assert gradient[0].tolist() == [-0.0, 1.0]
-    assert torch.signbit(gradient[0][0])
+def test_at_mu_of_zero_a_step_is_that_of_plain_sgd_to_the_last_bit():
+    """Where w_global is infinite, 0 (w - w_global) would not be 0."""
+    rng = torch.Generator().manual_seed(0)
+    w, g = torch.randn(1000, generator=rng), torch.randn(1000, generator=rng)
+    expected = w.clone().add_(g, alpha=-0.1)
+    step([w], (g,), [torch.full((1000,), torch.inf)], LocalWork(1, 1, 0.1, mu=0.0))
+    assert torch.equal(w, expected)
+
+
+def test_at_mu_of_zero_a_network_ends_where_plain_sgd_does_to_the_last_bit(examples):
+    work = LocalWork(3, 5, 0.1, mu=0.0)
+    found = trained(build(make_mlp), examples, work)
+    assert_equal(found, reference(build(make_mlp), examples, work))
 
 
 @pytest.mark.parametrize("make", MODELS)
@@ -286,3 +298,101 @@ def test_dropout_draws_from_the_clients_generator(examples):
 
     assert_equal(run(0, global_seed=1), run(0, global_seed=2))
     assert not are_equal(run(0, global_seed=1), run(1, global_seed=1))
+
+
+@pytest.mark.parametrize(("n_k", "epochs"), [(1, 3), (2, 50), (23, 7)])
+def test_every_epoch_goes_through_all_examples_once(n_k, epochs):
+    orders = epoch_orders(n_k, epochs, np.random.default_rng(0))
+    assert orders.shape == (epochs, n_k)
+    assert orders.dtype == np.int64
+    np.testing.assert_array_equal(np.sort(orders, axis=1), np.tile(np.arange(n_k), (epochs, 1)))
+
+
+def test_every_order_is_as_likely_as_the_others():
+    orders = epoch_orders(3, 6000, np.random.default_rng(0))
+    _, counts = np.unique(orders, axis=0, return_counts=True)
+    assert len(counts) == 6
+    assert np.abs(counts - 1000).max() < 4 * np.sqrt(1000)
+
+
+def relative_difference(found, expected):
+    total = sum((found[name].double() - value).square().sum() for name, value in expected.items())
+    return (total / sum(value.square().sum() for value in expected.values())).sqrt().item()
+
+
+@pytest.mark.parametrize("mu", [0.0, 1.0])
+def test_channels_last_is_as_near_to_the_truth_as_any_other_format(mu):
+    """Its convolutions sum in another order: compare both with float64."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((40, 2 * 64), dtype=np.float32), rng.integers(0, 4, 40)
+
+    def make():
+        return nn.Sequential(
+            nn.Unflatten(1, (2, 8, 8)),
+            nn.Conv2d(2, 8, kernel_size=3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(8, 16, kernel_size=3),
+            nn.BatchNorm2d(16, track_running_stats=False),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(16 * 9, 4),
+        )
+
+    work = LocalWork(4, 5, 0.05, mu)
+    truth = reference(build(make).double(), (x.astype(np.float64), y), work)
+    model = build(make)
+    found = trained(model, (x, y), work)
+    usual = reference(build(make), (x, y), work)
+    assert model[1].weight.is_contiguous(memory_format=torch.channels_last)
+    assert model[3].weight.is_contiguous(memory_format=torch.channels_last)
+    assert relative_difference(found, usual) < 2e-6
+    assert relative_difference(found, truth) < 2 * max(relative_difference(usual, truth), 1e-7)
+
+
+def test_channels_last_does_not_show_in_what_is_sent(examples):
+    def make():
+        return nn.Sequential(make_cnn()[0], nn.Conv2d(1, 3, 2), nn.Conv2d(3, 2, 2), nn.Flatten())
+
+    model = build(make)
+    before = ArrayRecord(model.state_dict())
+    x, y = examples
+    trained(model, (x, y % 2), LocalWork(1, 5, 1e-30, 0.0))
+    assert not model[2].weight.is_contiguous()
+    for sent in (ArrayRecord(model.state_dict()), to_arrays(model)):
+        assert sent == before
+
+
+@pytest.mark.parametrize("make", [make_mlp, make_cnn])
+def test_bfloat16_is_near_float32_but_not_it(make, examples):
+    start = weights(build(make))
+    exact = trained(build(make), examples, LocalWork(6, 5, 0.05, 0.5))
+    model = build(make)
+    found = trained(model, examples, LocalWork(6, 5, 0.05, 0.5, precision="bfloat16"))
+    assert all(value.dtype == torch.float32 for value in found.values())
+    moved = relative_difference(start, exact)
+    assert 1e-5 < relative_difference(found, exact) < 0.05 * moved
+    again = trained(build(make), examples, LocalWork(6, 5, 0.05, 0.5, precision="bfloat16"))
+    assert_equal(again, found)
+
+
+def test_bfloat16_is_what_the_layers_compute_in(examples):
+    seen = []
+
+    class Spy(nn.Module):
+        def forward(self, x):
+            seen.append(x.dtype)
+            return x
+
+    for precision in ("float32", "bfloat16"):
+        model = nn.Sequential(nn.Linear(9, 4), Spy())
+        work = LocalWork(1, 23, 0.1, 0.0, precision=precision)
+        train_locally(model, *examples, work, np.random.default_rng(0))
+    assert seen == [torch.float32, torch.bfloat16]
+    assert torch.is_autocast_enabled("cpu") is False
+
+
+def test_bfloat16_of_one_linear_layer_is_not_ignored(examples):
+    work = LocalWork(2, 5, 0.1, 0.0)
+    exact = trained(build(make_logistic), examples, work)
+    found = trained(build(make_logistic), examples, replace(work, precision="bfloat16"))
+    assert 1e-5 < relative_difference(found, exact) < 0.02

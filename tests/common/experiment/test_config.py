@@ -36,6 +36,7 @@ configs = st.integers(1, 10**6).flatmap(
         num_epochs=positive,
         batch_size=positive,
         learning_rate=st.floats(1e-9, 1e9),
+        precision=st.sampled_from(["float32", "bfloat16"]),
         seed=st.integers(0, 2**32 - 1),
         engine=st.sampled_from(["inline", "ray"]),
         client_resources=st.fixed_dictionaries(
@@ -167,6 +168,8 @@ def test_a_wrong_seed_is_reported_as_the_seed(experiment_values):
         ("learning_rate", math.nan, "a finite number"),
         ("learning_rate", "0.1", "a number"),
         ("learning_rate", False, "a number"),
+        ("precision", "float16", "'float32' or 'bfloat16'"),
+        ("precision", 32, "'float32' or 'bfloat16'"),
         ("seed", -1, "greater than or equal to 0"),
         ("seed", 2**32, "less than 4294967296"),
         ("seed", 0.0, "an integer"),

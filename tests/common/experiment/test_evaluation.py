@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from common.experiment.evaluation import _CHUNK, evaluate
+from common.experiment.evaluation import _CHUNK, _CHUNK_OF_LINEAR, evaluate
 
 
 def test_by_hand():
@@ -30,6 +30,77 @@ def test_mean_is_over_examples_whatever_the_chunks(num_examples):
     )
     assert metrics.loss == pytest.approx(losses.mean(), rel=1e-5)
     assert metrics.accuracy == (logits.argmax(axis=1) == labels).mean()
+
+
+@pytest.mark.parametrize(
+    "num_examples", [1, _CHUNK_OF_LINEAR - 1, _CHUNK_OF_LINEAR, _CHUNK_OF_LINEAR + 1, 5003]
+)
+@pytest.mark.parametrize("bias", [True, False])
+def test_one_linear_layer_is_a_model_like_any_other(num_examples, bias):
+    """It has a product of its own: compare with float64, and with the layer's."""
+    rng = torch.Generator().manual_seed(0)
+    x = 3 * torch.randn(num_examples, 17, generator=rng)
+    y = torch.randint(0, 5, (num_examples,), generator=rng)
+    model = nn.Linear(17, 5, bias=bias)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=rng))
+    found = evaluate(model, x, y)
+    logits = nn.functional.linear(*(v.double() for v in (x, *model.parameters())))
+    assert found.loss == pytest.approx(nn.functional.cross_entropy(logits, y).item(), rel=1e-6)
+    assert found.accuracy == (logits.argmax(dim=1) == y).sum().item() / num_examples
+    as_network = evaluate(nn.Sequential(model), x, y)
+    assert found.loss == pytest.approx(as_network.loss, rel=1e-6)
+    assert found.accuracy == as_network.accuracy
+
+
+def test_a_network_with_convolutions_stays_what_it_is():
+    """It is brought into another memory format: the same numbers, and it can still be trained."""
+    rng = torch.Generator().manual_seed(0)
+    x, y = torch.randn(450, 3, 6, 6, generator=rng), torch.randint(0, 5, (450,), generator=rng)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(64, 5))
+    model.eval()
+    with torch.no_grad():
+        loss = nn.functional.cross_entropy(model(x), y).item()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    assert evaluate(model, x, y).loss == pytest.approx(loss, rel=1e-6)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+    model.train()
+    nn.functional.cross_entropy(model(x), y).backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in model.parameters())
+
+
+def test_the_loss_of_a_million_examples_is_summed_exactly():
+    """A float32 sum of 0.1 over a million examples would be off by a part in a thousand or so."""
+    p = np.exp(-0.1)
+    logits = torch.tensor([[np.log(p / (1 - p)), 0.0]], dtype=torch.float32)
+    one = evaluate(nn.Identity(), logits, torch.zeros(1, dtype=torch.int64))
+    many = evaluate(
+        nn.Identity(), logits.expand(1_000_000, 2), torch.zeros(1_000_000, dtype=torch.int64)
+    )
+    assert many.loss == pytest.approx(one.loss, rel=1e-12)
+
+
+def test_the_loss_of_a_sure_answer_is_small_but_not_lost():
+    """log(1 + exp(-12)) = 6.1e-6, with logits that are known to 8e-6 only."""
+    logits = torch.tensor([[112.0, 100.0]])
+    metrics = evaluate(nn.Identity(), logits, torch.tensor([0]))
+    assert metrics.loss == pytest.approx(np.log1p(np.exp(-12)), rel=0.02)
+
+
+def test_of_equal_logits_the_first_is_the_answer():
+    logits, labels = torch.zeros(1500, 4), torch.zeros(1500, dtype=torch.int64)
+    assert evaluate(nn.Identity(), logits, labels).accuracy == 1
+    assert evaluate(nn.Identity(), logits, labels + 1).accuracy == 0
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("model", [nn.Identity(), nn.Linear(3, 3)])
+def test_a_model_that_diverged_is_seen(bad, model):
+    x = torch.ones(700, 3)
+    x[600, 1] = bad
+    assert not np.isfinite(evaluate(model, x, torch.zeros(700, dtype=torch.int64)).loss)
 
 
 def test_model_is_in_evaluation_mode_and_no_gradient_is_kept():

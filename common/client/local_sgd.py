@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from common.client.logistic import logistic_sgd
+from common.client.logistic import is_logistic_regression, logistic_sgd
 from common.client.work import LocalWork
 from common.memory_format import use_channels_last
 from common.threads import use_one_thread
@@ -36,7 +36,8 @@ def train_locally(
     use_one_thread()
     order = epoch_orders(len(y), work.epochs, rng)
     device = next(model.parameters()).device
-    if isinstance(model, nn.Linear) and _is_compiled_for(model, work):
+    trains_all = all(parameter.requires_grad for parameter in model.parameters())
+    if is_logistic_regression(model) and trains_all and work.precision == "float32":
         logistic_sgd(model.weight.detach().numpy(), model.bias.detach().numpy(), x, y, order, work)
     else:
         inputs, labels = torch.tensor(x, device=device), torch.tensor(y, device=device)
@@ -50,16 +51,6 @@ def epoch_orders(n_k: int, epochs: int, rng: np.random.Generator) -> NDArray[np.
     """Draw the order of the examples in every epoch, shape [epochs, n_k]."""
     order = np.tile(np.arange(n_k), (epochs, 1))
     return rng.permuted(order, axis=1, out=order)
-
-
-def _is_compiled_for(model: nn.Linear, work: LocalWork) -> bool:
-    """Tell whether the compiled path fits: weights and biases, all trained, float32 on the CPU."""
-    w = tuple(model.parameters())
-    return (
-        work.precision == "float32"
-        and len(w) == 2
-        and all(p.requires_grad and p.dtype == torch.float32 and p.device.type == "cpu" for p in w)
-    )
 
 
 def _autograd_sgd(model: nn.Module, x: Tensor, y: Tensor, order: Tensor, work: LocalWork) -> None:

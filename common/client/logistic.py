@@ -22,9 +22,13 @@ z_i = Z_i + A G_i, and a step is
 That is the same iteration with sums over n_k examples in the place of sums over features.
 """
 
+from typing import TypeGuard
+
 import numba
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from common.client.work import LocalWork
 
@@ -64,6 +68,29 @@ def logistic_sgd(W: Floats, b: Floats, x: Floats, y: Ints, order: Ints, work: Lo
         np.float32(work.learning_rate),
         np.float32(work.mu),
     )
+
+
+def is_logistic_regression(model: nn.Module) -> TypeGuard[nn.Linear]:
+    """Tell whether a model is one linear layer with biases, in float32 on the CPU."""
+    return (
+        isinstance(model, nn.Linear)
+        and model.bias is not None
+        and all(w.dtype == torch.float32 and w.device.type == "cpu" for w in model.parameters())
+    )
+
+
+@_compiled
+def logits(W: Floats, b: Floats, x: Floats) -> Floats:
+    """Return W x_i + b for every example, shape [examples, classes].
+
+    Args:
+        W: Weights, shape [classes, features].
+        b: Biases, shape [classes].
+        x: Inputs, shape [examples, features].
+    """
+    z = np.empty((len(x), len(W)), dtype=np.float32)
+    _products(W, x, np.arange(len(x)), z)
+    return z + b
 
 
 def gram_pays(n_k: int, features: int, classes: int, epochs: int) -> bool:
@@ -137,9 +164,7 @@ def _sgd_on_coefficients(
     epochs, n_k = order.shape
     classes, features = W.shape
     everyone = np.arange(n_k)
-    Z = np.empty((n_k, classes), dtype=np.float32)
-    _products(W, x, everyone, Z)
-    Z += b
+    Z = logits(W, b, x)
     G = _gram(x)
     A = np.zeros((classes, _padded(n_k)), dtype=np.float32)
     error = np.empty((min(batch_size, n_k), classes), dtype=np.float32)
@@ -172,9 +197,9 @@ def _gram(x: Floats) -> Floats:
     """Return X X^T + 1 1^T, of which one triangle is computed."""
     n = len(x)
     G = np.empty((n, n), dtype=np.float32)
-    for i in range(0, n, 2):
-        pair = np.arange(i, min(i + 2, n))
-        _products(x[: pair[-1] + 1], x, pair, G[i:])
+    for i in range(0, n, 5):
+        five = np.arange(i, min(i + 5, n))
+        _products(x[: five[-1] + 1], x, five, G[i:])
     for i in range(n):
         for j in range(i + 1):
             G[i, j] += 1
@@ -192,32 +217,33 @@ def _padded(batch: int) -> int:
 def _products(M: Floats, v: Floats, batch: Ints, out: Floats) -> None:
     """Write M_c . v_i for the examples i of a batch and all rows c of M into ``out``.
 
-    Two examples and five rows at a time, for what is loaded once to be used often. Past the end
+    Five examples and two rows at a time, for what is loaded once to be used often. Past the end
     the last one is done again.
     """
     last_i, last_c = len(batch) - 1, len(M) - 1
-    for i0 in range(0, len(batch), 2):
-        i1 = min(i0 + 1, last_i)
-        p, q = v[batch[i0]], v[batch[i1]]
-        for c0 in range(0, len(M), 5):
-            c1, c2 = min(c0 + 1, last_c), min(c0 + 2, last_c)
-            c3, c4 = min(c0 + 3, last_c), min(c0 + 4, last_c)
-            m0, m1, m2, m3, m4 = M[c0], M[c1], M[c2], M[c3], M[c4]
+    for i0 in range(0, len(batch), 5):
+        i1, i2 = min(i0 + 1, last_i), min(i0 + 2, last_i)
+        i3, i4 = min(i0 + 3, last_i), min(i0 + 4, last_i)
+        v0, v1, v2 = v[batch[i0]], v[batch[i1]], v[batch[i2]]
+        v3, v4 = v[batch[i3]], v[batch[i4]]
+        for c0 in range(0, len(M), 2):
+            c1 = min(c0 + 1, last_c)
+            p, q = M[c0], M[c1]
             p0 = p1 = p2 = p3 = p4 = np.float32(0)
             q0 = q1 = q2 = q3 = q4 = np.float32(0)
             for j in range(len(p)):
-                p0 += m0[j] * p[j]
-                p1 += m1[j] * p[j]
-                p2 += m2[j] * p[j]
-                p3 += m3[j] * p[j]
-                p4 += m4[j] * p[j]
-                q0 += m0[j] * q[j]
-                q1 += m1[j] * q[j]
-                q2 += m2[j] * q[j]
-                q3 += m3[j] * q[j]
-                q4 += m4[j] * q[j]
-            out[i0, c0], out[i0, c1], out[i0, c2], out[i0, c3], out[i0, c4] = p0, p1, p2, p3, p4
-            out[i1, c0], out[i1, c1], out[i1, c2], out[i1, c3], out[i1, c4] = q0, q1, q2, q3, q4
+                p0 += p[j] * v0[j]
+                p1 += p[j] * v1[j]
+                p2 += p[j] * v2[j]
+                p3 += p[j] * v3[j]
+                p4 += p[j] * v4[j]
+                q0 += q[j] * v0[j]
+                q1 += q[j] * v1[j]
+                q2 += q[j] * v2[j]
+                q3 += q[j] * v3[j]
+                q4 += q[j] * v4[j]
+            out[i0, c0], out[i1, c0], out[i2, c0], out[i3, c0], out[i4, c0] = p0, p1, p2, p3, p4
+            out[i0, c1], out[i1, c1], out[i2, c1], out[i3, c1], out[i4, c1] = q0, q1, q2, q3, q4
 
 
 @_compiled

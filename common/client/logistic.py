@@ -42,6 +42,8 @@ _compiled = numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", 
 
 # A row of G is read for every example of a batch: beyond 4 MB, G would not stay in the cache.
 _LARGEST_GRAM = 1024
+# Examples evaluated at a time: their logits stay in the cache.
+_CHUNK = 1000
 
 
 def logistic_sgd(W: Floats, b: Floats, x: Floats, y: Ints, order: Ints, work: LocalWork) -> None:
@@ -91,6 +93,31 @@ def logits(W: Floats, b: Floats, x: Floats) -> Floats:
     z = np.empty((len(x), len(W)), dtype=np.float32)
     _products(W, x, np.arange(len(x)), z)
     return z + b
+
+
+@_compiled
+def loss_and_correct(W: Floats, b: Floats, x: Floats, y: Ints) -> tuple[float, int]:
+    """Return the summed cross-entropy, in nats, and how many examples are classified correctly.
+
+    Args:
+        W: Weights, shape [classes, features].
+        b: Biases, shape [classes].
+        x: Inputs, shape [examples, features].
+        y: Labels, shape [examples].
+    """
+    loss = 0.0
+    correct = 0
+    for start in range(0, len(x), _CHUNK):
+        z_chunk = logits(W, b, x[start : start + _CHUNK])
+        for i in range(len(z_chunk)):
+            z, label = z_chunk[i], y[start + i]
+            likeliest = z.argmax()
+            total = np.float32(0)
+            for c in range(len(z)):
+                total += np.exp(z[c] - z[likeliest])
+            loss += np.log(total) + z[likeliest] - z[label]
+            correct += likeliest == label
+    return loss, correct
 
 
 def gram_pays(n_k: int, features: int, classes: int, epochs: int) -> bool:
@@ -231,7 +258,7 @@ def _products(M: Floats, v: Floats, batch: Ints, out: Floats) -> None:
             p, q = M[c0], M[c1]
             p0 = p1 = p2 = p3 = p4 = np.float32(0)
             q0 = q1 = q2 = q3 = q4 = np.float32(0)
-            for j in range(len(p)):
+            for j in range(len(v0)):  # A row of A is longer, for its padding.
                 p0 += p[j] * v0[j]
                 p1 += p[j] * v1[j]
                 p2 += p[j] * v2[j]

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from common.experiment.evaluation import _CHUNK, _CHUNK_OF_LINEAR, evaluate
+from common.client import logistic
+from common.experiment.evaluation import _CHUNK, evaluate
 
 
 def test_by_hand():
@@ -33,7 +34,7 @@ def test_mean_is_over_examples_whatever_the_chunks(num_examples):
 
 
 @pytest.mark.parametrize(
-    "num_examples", [1, _CHUNK_OF_LINEAR - 1, _CHUNK_OF_LINEAR, _CHUNK_OF_LINEAR + 1, 5003]
+    "num_examples", [1, logistic._CHUNK - 1, logistic._CHUNK, logistic._CHUNK + 1, 5003]
 )
 @pytest.mark.parametrize("bias", [True, False])
 def test_one_linear_layer_is_a_model_like_any_other(num_examples, bias):
@@ -96,7 +97,7 @@ def test_of_equal_logits_the_first_is_the_answer():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-@pytest.mark.parametrize("model", [nn.Identity(), nn.Linear(3, 3)])
+@pytest.mark.parametrize("model", [nn.Identity(), nn.Linear(3, 3), nn.Sequential(nn.Linear(3, 3))])
 def test_a_model_that_diverged_is_seen(bad, model):
     x = torch.ones(700, 3)
     x[600, 1] = bad
@@ -116,3 +117,14 @@ def test_model_is_in_evaluation_mode_and_no_gradient_is_kept():
     assert seen == [(False, False)]
     assert metrics.accuracy == 1.0
     assert metrics.loss == pytest.approx(log(1 + np.exp(-5)), rel=1e-4)
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3, 7, 10])
+@pytest.mark.parametrize("examples", [1, 4, 5, 6, 1003])
+def test_every_logit_is_computed_whatever_the_shape(examples, classes):
+    """Five examples by two classes are taken at a time."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((examples, 9), dtype=np.float32)
+    W = rng.standard_normal((classes, 9), dtype=np.float32)
+    b = rng.standard_normal(classes, dtype=np.float32)
+    np.testing.assert_allclose(logistic.logits(W, b, x), x @ W.T + b, rtol=1e-5, atol=1e-5)

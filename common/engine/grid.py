@@ -58,6 +58,14 @@ class SimulationGrid(Grid):
     def _answer(self, messages: Sequence[Message]) -> Iterator[Message]:
         """Let the clients answer; the replies come in the order of the messages."""
 
+    def prepare(self, num_examples: Sequence[int]) -> None:
+        """Get ready to answer, while the server app does the same.
+
+        Args:
+            num_examples: Examples of every client.
+        """
+        self.num_examples = num_examples
+
     @property
     def nodes(self) -> list[int]:
         """Node id of every client; the index is the partition id."""

@@ -26,11 +26,12 @@ def nodes_by_partition(grid: Grid, num_examples: Sequence[int]) -> list[int]:
         num_examples: Examples of every client, for our own engines to share work out by.
 
     Raises:
-        UserInputError: The federation has another number of nodes.
+        UserInputError: The federation has another number of nodes, or the machine or cluster cannot
+            hold one worker.
         ClientFailedError: A node's app raised.
     """
     if isinstance(grid, SimulationGrid):
-        grid.num_examples = num_examples
+        grid.prepare(num_examples)
         return grid.nodes
     num_clients = len(num_examples)
     nodes = _wait_for_nodes(grid, num_clients)

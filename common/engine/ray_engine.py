@@ -14,7 +14,7 @@ from common.engine.broadcast import Envelope, split_shared
 from common.engine.grid import SimulationGrid
 from common.engine.serialization import take_out
 from common.engine.worker import Answer, Reference
-from common.engine.worker_pool import worker_pool
+from common.engine.worker_pool import Actor, worker_pool
 from common.errors import ClientFailedError
 
 # What Ray makes of a method that yields; its type hints know nothing of it.
@@ -27,6 +27,7 @@ class RayGrid(SimulationGrid):
     Args:
         client_app: The clients' app.
         num_clients: Number of clients.
+        clients_per_round: Clients that are to answer at a time: more workers are not started.
         run_config: Flat configuration that every client finds in its context.
         num_cpus: CPUs that a worker reserves.
         num_gpus: GPUs that a worker reserves.
@@ -39,6 +40,7 @@ class RayGrid(SimulationGrid):
         self,
         client_app: ClientApp,
         num_clients: int,
+        clients_per_round: int,
         run_config: UserConfig,
         num_cpus: float,
         num_gpus: float,
@@ -46,8 +48,24 @@ class RayGrid(SimulationGrid):
     ) -> None:
         super().__init__(num_clients, run_config)
         self._client_app = client_app
+        self._clients_per_round = clients_per_round
         self._pool_arguments = (num_cpus, num_gpus, ray_address)
         self._run_reference: Reference | None = None
+
+    def prepare(self, num_examples: Sequence[int]) -> None:
+        """Start the workers that do not run yet; they load the app while the server goes on."""
+        super().prepare(num_examples)
+        for worker in self._workers(self._clients_per_round):
+            worker.prepare.remote([self._reference()])
+
+    def _workers(self, wanted: int) -> Sequence[Actor]:
+        return worker_pool(*self._pool_arguments).workers(wanted)
+
+    def _reference(self) -> Reference:
+        """Return a reference to what a worker must know of this run."""
+        if self._run_reference is None:
+            self._run_reference = ray.put((self._client_app, self.num_clients, self.run_config))
+        return self._run_reference
 
     def _answer(self, messages: Sequence[Message]) -> Iterator[Message]:
         if not messages:
@@ -58,17 +76,13 @@ class RayGrid(SimulationGrid):
             Envelope(message, own, self._states.get(self._client(message)))
             for message, own in zip(messages, shared, strict=True)
         ]
-        # The first message starts the pool: not earlier, so that bad input is refused before that.
-        workers = worker_pool(*self._pool_arguments).workers(len(messages))
+        workers = self._workers(len(messages))
         self.num_workers = len(workers)
-        if self._run_reference is None:
-            self._run_reference = ray.put((self._client_app, self.num_clients, self.run_config))
+        run = [self._reference()]
         reference = ray.put(broadcast)
         hands = deal([self._work(message) for message in messages], len(workers))
         streams = {
-            worker.answer.remote([envelopes[i] for i in hand], reference, [self._run_reference]): (
-                deque(hand)
-            )
+            worker.answer.remote([envelopes[i] for i in hand], reference, run): (deque(hand))
             for worker, hand in zip(workers, hands, strict=True)
         }
         for message, content in zip(messages, contents, strict=True):

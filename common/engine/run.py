@@ -17,6 +17,7 @@ def run(
     run_config: UserConfig,
     *,
     num_clients: int,
+    clients_per_round: int,
     engine: Literal["inline", "ray"],
     num_cpus: float = 1.0,
     num_gpus: float = 0.0,
@@ -29,6 +30,7 @@ def run(
         client_app: The clients' app.
         run_config: Flat configuration that both apps find in their context.
         num_clients: Number of clients, one a partition.
+        clients_per_round: Clients that are to answer at a time, at most.
         engine: "inline" runs the clients in this process, "ray" on a pool of workers.
         num_cpus: CPUs that a worker reserves.
         num_gpus: GPUs that a worker reserves.
@@ -44,7 +46,9 @@ def run(
         # Ray takes a second to import: not for those who do without.
         from common.engine.ray_engine import RayGrid
 
-        grid = RayGrid(client_app, num_clients, run_config, num_cpus, num_gpus, ray_address)
+        grid = RayGrid(
+            client_app, num_clients, clients_per_round, run_config, num_cpus, num_gpus, ray_address
+        )
     become_server()
     context = Context(
         run_id=RUN_ID,

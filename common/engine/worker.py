@@ -53,6 +53,16 @@ class Worker:
         share_arrays()
         self._run_reference: Reference | None = None
 
+    def prepare(self, run: list[Reference]) -> None:
+        """Load a run's app, which imports what it needs.
+
+        Args:
+            run: A reference to the run; in a list, or Ray would send the run itself each time.
+        """
+        if run[0] != self._run_reference:
+            self._client_app, self._num_clients, self._run_config = ray.get(run[0])
+            self._run_reference = run[0]
+
     def answer(
         self, envelopes: list[Envelope], broadcast: list[ArrayRecord], run: list[Reference]
     ) -> Iterator[list[Answer]]:
@@ -61,9 +71,9 @@ class Worker:
         Args:
             envelopes: The clients' messages.
             broadcast: What several clients of the round receive alike.
-            run: A reference to the run; in a list, or Ray would send the run itself each time.
+            run: As for :meth:`prepare`.
         """
-        self._begin(run[0])
+        self.prepare(run)
         answers: list[Answer] = []
         for envelope in envelopes:
             answers.append(self._answer_one(envelope, broadcast))
@@ -72,12 +82,6 @@ class Worker:
                 answers = []
         if answers:
             yield answers
-
-    def _begin(self, reference: Reference) -> None:
-        if reference != self._run_reference:
-            run: Run = ray.get(reference)
-            self._client_app, self._num_clients, self._run_config = run
-            self._run_reference = reference
 
     def _answer_one(self, envelope: Envelope, broadcast: list[ArrayRecord]) -> Answer:
         message = envelope.open(broadcast)

@@ -24,6 +24,7 @@ def run_experiment(config: ExperimentConfig, server_app: ServerApp, client_app: 
         client_app,
         config.to_run_config(),
         num_clients=config.num_clients,
+        clients_per_round=config.clients_per_round,
         engine=config.engine,
         num_cpus=config.client_resources.num_cpus,
         num_gpus=config.client_resources.num_gpus,

@@ -44,8 +44,8 @@ class Evaluator:
     def __init__(self, config: FedProxConfig, model: nn.Module, data: FederatedDataset) -> None:
         device = torch.device(config.server_device)
         self._model = model.to(device)
-        self._test = _tensors(data.test_set(), device)
-        self._train = _tensors(data.train_set(), device) if config.evaluate_train_loss else None
+        self._test = _tensors(data.test_set, device)
+        self._train = _tensors(data.train_set, device) if config.evaluate_train_loss else None
 
     def __call__(self, arrays: ArrayRecord) -> Evaluation:
         """Return test accuracy, test loss and f(w), the mean loss over the training examples."""
@@ -59,4 +59,4 @@ def _tensors(
     examples: tuple[NDArray[np.float32], NDArray[np.int64]], device: torch.device
 ) -> tuple[Tensor, Tensor]:
     x, y = examples
-    return torch.tensor(x, device=device), torch.tensor(y, device=device)
+    return torch.as_tensor(x, device=device), torch.as_tensor(y, device=device)

@@ -147,7 +147,7 @@ def test_runs_that_differ_in_the_data_do_not_share_it(config, changes):
 
 def test_another_seed_is_another_partition_of_the_same_images(config, tiny_mnist):
     first, other = (load_dataset(config(dataset="mnist", seed=seed)) for seed in (0, 1))
-    np.testing.assert_array_equal(first.train_set()[0], other.train_set()[0])
+    np.testing.assert_array_equal(first.train_set[0], other.train_set[0])
     assert first.partition.indices.tolist() != other.partition.indices.tolist()
 
 
@@ -174,7 +174,7 @@ def test_a_client_without_examples_has_empty_arrays(config, tiny_mnist, dataset)
 
 def test_train_set_is_everybodys_examples(config, tiny_mnist):
     data = load_dataset(config(dataset="mnist", partition="power_law"))
-    x, y = data.train_set()
+    x, y = data.train_set
     np.testing.assert_allclose(
         x, (tiny_mnist.x_train.reshape(200, 784) - data.shift) / data.scale, rtol=1e-6
     )
@@ -183,7 +183,7 @@ def test_train_set_is_everybodys_examples(config, tiny_mnist):
 
 def test_test_set_is_normalised_as_the_training_set(config, tiny_mnist):
     data = load_dataset(config(dataset="mnist", normalisation="per_pixel"))
-    x, y = data.test_set()
+    x, y = data.test_set
     assert x.dtype == np.float32
     train = tiny_mnist.x_train.reshape(200, 784).astype(np.float64)
     expected = (tiny_mnist.x_test.reshape(30, 784) - train.mean(axis=0)) / (
@@ -195,11 +195,11 @@ def test_test_set_is_normalised_as_the_training_set(config, tiny_mnist):
 
 def test_synthetic_is_left_as_it_is(config):
     data = load_dataset(config(partition="power_law"))
-    np.testing.assert_array_equal(data.train_set()[0], data.arrays.x_train)
-    np.testing.assert_array_equal(data.test_set()[0], data.arrays.x_test)
+    np.testing.assert_array_equal(data.train_set[0], data.arrays.x_train)
+    np.testing.assert_array_equal(data.test_set[0], data.arrays.x_test)
 
 
 def test_stored_images_are_not_changed(config, tiny_mnist):
     data = load_dataset(config(dataset="mnist"))
-    data.client(0), data.train_set(), data.test_set()
+    data.client(0), data.train_set, data.test_set
     np.testing.assert_array_equal(data.arrays.x_train, tiny_mnist.x_train)

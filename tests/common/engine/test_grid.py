@@ -55,7 +55,7 @@ def make_grid(request):
         if request.param == "inline":
             return InlineGrid(client_app, num_clients, run_config or {})
         num_cpus = request.getfixturevalue("num_cpus")
-        return RayGrid(client_app, num_clients, run_config or {}, num_cpus, 0.0, "")
+        return RayGrid(client_app, num_clients, 3, run_config or {}, num_cpus, 0.0, "")
 
     return make
 
@@ -63,7 +63,7 @@ def make_grid(request):
 @pytest.fixture
 def make_ray_grid(num_cpus):
     def make(client_app, run_config=None):
-        return RayGrid(client_app, NUM_CLIENTS, run_config or {}, num_cpus, 0.0, "")
+        return RayGrid(client_app, NUM_CLIENTS, 3, run_config or {}, num_cpus, 0.0, "")
 
     return make
 
@@ -257,6 +257,16 @@ def test_a_grid_starts_no_worker_before_it_is_used(make_ray_grid, monkeypatch):
     grid = make_ray_grid(app)
     assert len(grid.nodes) == NUM_CLIENTS
     assert list(grid.send_and_receive([])) == []
+
+
+def test_no_more_workers_are_made_ready_than_clients_take_part(num_cpus):
+    ray.shutdown()
+    worker_pool.cache_clear()
+    grid = RayGrid(app, NUM_CLIENTS, 2, {}, num_cpus, 0.0, "")
+    grid.prepare([1] * NUM_CLIENTS)
+    assert len(worker_pool(num_cpus, 0.0, "")._actors) == 2
+    pids = {metrics["pid"] for metrics in metrics_of(grid.send_and_receive(ask([0, 1])))}
+    assert len(pids) == 2
 
 
 def descendants(pid):

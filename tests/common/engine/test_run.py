@@ -40,7 +40,9 @@ def test_both_apps_run_unchanged():
         replies = grid.send_and_receive(messages)
         seen["answers"] = [reply.content["answer"]["number"] for reply in replies]
 
-    engine.run(server_app, client_app, {"factor": 3}, num_clients=4, engine="inline")
+    engine.run(
+        server_app, client_app, {"factor": 3}, num_clients=4, clients_per_round=2, engine="inline"
+    )
     assert seen == {"run_config": {"factor": 3}, "node_config": {}, "answers": [0, 3, 6, 9]}
 
 
@@ -52,7 +54,7 @@ def test_what_the_server_raises_is_raised():
         raise KeyError("from the server")
 
     with pytest.raises(KeyError, match="from the server"):
-        engine.run(server_app, client_app, {}, num_clients=1, engine="inline")
+        engine.run(server_app, client_app, {}, num_clients=1, clients_per_round=1, engine="inline")
 
 
 def grid_of(**options):
@@ -64,7 +66,7 @@ def grid_of(**options):
 
 
 def test_the_inline_engine_is_inline():
-    grid = grid_of(num_clients=7, engine="inline")
+    grid = grid_of(num_clients=7, clients_per_round=1, engine="inline")
     assert type(grid) is InlineGrid
     assert len(list(grid.get_node_ids())) == 7
 
@@ -75,5 +77,5 @@ def test_the_ray_engine_is_told_its_resources(monkeypatch):
         ray_engine, "RayGrid", lambda *arguments: asked.append(arguments) or InlineGrid(None, 7, {})
     )
     resources = {"num_cpus": 0.5, "num_gpus": 0.25, "ray_address": "auto"}
-    grid_of(num_clients=7, engine="ray", **resources)
-    assert asked == [(client_app, 7, {"factor": 1}, 0.5, 0.25, "auto")]
+    grid_of(num_clients=7, clients_per_round=1, engine="ray", **resources)
+    assert asked == [(client_app, 7, 1, {"factor": 1}, 0.5, 0.25, "auto")]

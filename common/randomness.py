@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from enum import IntEnum
 
 import numpy as np
-import torch
 
 
 class Purpose(IntEnum):
@@ -49,6 +48,8 @@ def torch_seeded(seed: int, purpose: Purpose, round: int = 0, client: int = 0) -
     For torch code that takes no generator of its own, such as the initialisation of layers.
     The arguments are those of :func:`generator`.
     """
+    import torch  # Here, for it takes seconds: a configuration is checked without it.
+
     state = _seed_sequence(seed, purpose, round, client).generate_state(2, np.uint32)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(state[0]) << 32 | int(state[1]))

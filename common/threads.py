@@ -1,7 +1,5 @@
 """One thread a process."""
 
-import torch
-
 
 def use_one_thread() -> None:
     """Give torch a single thread in this process.
@@ -9,5 +7,7 @@ def use_one_thread() -> None:
     Parallelism comes from clients, one a worker. A second thread gains these models nothing,
     starves the neighbouring worker, and changes the order of float additions, hence the result.
     """
+    import torch  # Here, for it takes seconds: who starts workers need not wait for it.
+
     if torch.get_num_threads() != 1:
         torch.set_num_threads(1)

@@ -11,6 +11,25 @@ from common.engine.grid import SimulationGrid
 from common.engine.inline import InlineGrid
 
 
+def start_workers(
+    clients_per_round: int, num_cpus: float, num_gpus: float, ray_address: str
+) -> None:
+    """Start the workers of the Ray engine that do not run yet, before the apps are there.
+
+    Args:
+        clients_per_round: Clients that are to answer at a time, at most.
+        num_cpus: CPUs that a worker reserves.
+        num_gpus: GPUs that a worker reserves.
+        ray_address: Empty for a Ray of our own, else the address of a cluster.
+
+    Raises:
+        UserInputError: The machine or cluster cannot hold one worker.
+    """
+    from common.engine.worker_pool import worker_pool
+
+    worker_pool(num_cpus, num_gpus, ray_address).workers(clients_per_round)
+
+
 def run(
     server_app: ServerApp,
     client_app: ClientApp,

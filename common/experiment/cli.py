@@ -6,14 +6,15 @@ The table ``[tool.flwr.app.config]`` of the baseline's pyproject.toml becomes th
 
 import os
 import sys
+import tomllib
 import traceback
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, Final
 
 import hydra
-from flwr.clientapp import ClientApp
-from flwr.serverapp import ServerApp
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -27,7 +28,7 @@ from common.experiment.config import (
     ExperimentConfig,
     read_default_config,
 )
-from common.experiment.run_experiment import run_experiment
+from common.experiment.machine import check_machine
 from common.experiment.sweep import CheckEveryRun, Refused, composition_problem, config_values
 
 COMPLETE: Final = 0
@@ -36,16 +37,12 @@ USER_INPUT: Final = 2
 INTERRUPTED: Final = 130
 
 
-def main(
-    package: str, schema: type[ExperimentConfig], server_app: ServerApp, client_app: ClientApp
-) -> int:
+def main(package: str, schema: type[ExperimentConfig]) -> int:
     """Run the experiment, or the sweep, that the command line asks for.
 
     Args:
         package: Name of the baseline's package.
         schema: What the configuration is checked against.
-        server_app: The baseline's server app.
-        client_app: The baseline's client app.
 
     Returns:
         The exit code: 0 complete, 2 bad configuration, 1 failure, 130 interrupted.
@@ -56,13 +53,35 @@ def main(
     def run(values: DictConfig) -> None:
         try:
             config = schema.parse(config_values(values) | _output_dir())
-            run_experiment(config, server_app, client_app)
+            check_machine(config)
+            _run(config, package)
         except UserInputError as error:
             raise Refused(str(error)) from None
 
     # Otherwise Hydra prints errors its own way and exits with 1, whatever they are.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     return exit_code(run, schema)
+
+
+def _run(config: ExperimentConfig, package: str) -> None:
+    """Import the baseline's apps, which takes seconds, while the workers start; then run them."""
+    # Here, because a configuration should be refused before the wait for these imports.
+    from common import engine
+    from common.experiment.run_experiment import run_experiment, workers_of
+
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        apps = thread.submit(_import_apps, package)
+        if config.engine == "ray":
+            engine.start_workers(**workers_of(config))
+    server_app, client_app = apps.result()
+    run_experiment(config, server_app, client_app)
+
+
+def _import_apps(package: str) -> tuple[Any, Any]:
+    """Import the apps that the baseline's pyproject.toml names, as `flwr run` does."""
+    with _pyproject(package).open("rb") as file:
+        components = tomllib.load(file)["tool"]["flwr"]["app"]["components"]
+    return resolve_name(components["serverapp"]), resolve_name(components["clientapp"])
 
 
 def compose_config(package: str, schema: type[Config], overrides: Sequence[str]) -> Config:
@@ -105,12 +124,17 @@ def _conf(package: str) -> str:
     return str(Path(str(sys.modules[package].__file__)).parent / "conf")
 
 
+def _pyproject(package: str) -> Path:
+    return Path(_conf(package)).parents[1] / "pyproject.toml"
+
+
 def _register(package: str, schema: type[ExperimentConfig]) -> None:
     """Make the table of defaults Hydra's base config."""
-    pyproject = Path(_conf(package)).parents[1] / "pyproject.toml"
     OmegaConf.register_new_resolver("either", lambda first, second: first or second, replace=True)
     settings = _hydra_settings(package, f"{schema.__module__}.{schema.__qualname__}")
-    ConfigStore.instance().store(name="config", node=settings | read_default_config(pyproject))
+    ConfigStore.instance().store(
+        name="config", node=settings | read_default_config(_pyproject(package))
+    )
 
 
 def _hydra_settings(package: str, schema: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from common.engine.grid import SimulationGrid
 from common.experiment.config import ExperimentConfig
 from common.experiment.progress import Progress
 from common.experiment.run_directory import RunDirectory
-from common.strategy import FedAvg
+from common.strategy.fedavg import FedAvg
 from common.threads import use_one_thread
 
 

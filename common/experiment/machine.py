@@ -2,12 +2,14 @@
 
 import os
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from common.errors import UserInputError
 from common.experiment.config import ExperimentConfig
-from common.experiment.run_directory import refuse_used
+from common.experiment.run_files import refuse_used
+
+if TYPE_CHECKING:
+    import torch
 
 
 def check_machine(config: ExperimentConfig) -> None:
@@ -21,15 +23,18 @@ def check_machine(config: ExperimentConfig) -> None:
             be written.
     """
     if not config.ray_address:
-        cpus, gpus = os.cpu_count() or 1, torch.cuda.device_count()
-        _check_resource("num_cpus", config.client_resources.num_cpus, cpus, "CPUs")
-        _check_resource("num_gpus", config.client_resources.num_gpus, gpus, "GPUs")
+        resources = config.client_resources
+        _check_resource("num_cpus", resources.num_cpus, os.cpu_count() or 1, "CPUs")
+        if resources.num_gpus > 0:
+            _check_resource("num_gpus", resources.num_gpus, _count_gpus(), "GPUs")
     _check_server_device(config.server_device)
     _check_output_dir(config.output_dir)
 
 
-def client_device(config: ExperimentConfig) -> torch.device:
+def client_device(config: ExperimentConfig) -> "torch.device":
     """Return where clients train: on the GPU that Ray gave the worker, if it reserves any."""
+    import torch
+
     return torch.device("cuda" if config.client_resources.num_gpus > 0 else "cpu")
 
 
@@ -42,12 +47,17 @@ def _check_resource(key: str, wanted: float, available: int, what: str) -> None:
 
 
 def _check_server_device(device: str) -> None:
-    num_gpus = torch.cuda.device_count()
-    if device != "cpu" and int(device.partition(":")[2] or 0) >= num_gpus:
+    if device != "cpu" and int(device.partition(":")[2] or 0) >= _count_gpus():
         raise UserInputError(
-            f"server_device={device!r} is not allowed: it must be cpu or one of the {num_gpus} "
-            "GPUs here."
+            f"server_device={device!r} is not allowed: it must be cpu or one of the "
+            f"{_count_gpus()} GPUs here."
         )
+
+
+def _count_gpus() -> int:
+    import torch  # Here, for it takes seconds: most configurations are checked without it.
+
+    return torch.cuda.device_count()
 
 
 def _check_output_dir(output_dir: str) -> None:

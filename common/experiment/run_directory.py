@@ -16,12 +16,7 @@ from safetensors.numpy import save_file
 from common.errors import UserInputError
 from common.experiment.config import ExperimentConfig
 from common.experiment.environment import describe_environment
-
-CONFIG = "config.yaml"
-ENVIRONMENT = "environment.json"
-ROUNDS = "rounds.jsonl"
-MODEL = "model.safetensors"
-SUMMARY = "summary.json"
+from common.experiment.run_files import CONFIG, ENVIRONMENT, MODEL, ROUNDS, SUMMARY, refuse_used
 
 
 class RunDirectory:
@@ -78,19 +73,6 @@ class RunDirectory:
 
     def _write_json(self, name: str, value: Mapping[str, Any]) -> None:
         (self.path / name).write_text(_to_json(value, indent=2) + "\n")
-
-
-def refuse_used(path: Path) -> None:
-    """Refuse to write a run where there is one.
-
-    Raises:
-        UserInputError: The folder holds a run.
-    """
-    if (path / CONFIG).exists():
-        raise UserInputError(
-            f"output_dir={str(path)!r} is not allowed: it must be a folder without a run, and this "
-            "one holds a run already."
-        )
 
 
 def _to_json(value: Mapping[str, Any], indent: int | None = None) -> str:

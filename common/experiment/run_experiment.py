@@ -1,10 +1,31 @@
 """Run a checked configuration: what the command line does, for scripts and notebooks, too."""
 
+from typing import TypedDict
+
 from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp
 
 from common import engine
 from common.experiment.config import ExperimentConfig
+
+
+class Workers(TypedDict):
+    """What the Ray engine must know of a configuration to start its workers."""
+
+    clients_per_round: int
+    num_cpus: float
+    num_gpus: float
+    ray_address: str
+
+
+def workers_of(config: ExperimentConfig) -> Workers:
+    """Return what decides on the workers of a run."""
+    return {
+        "clients_per_round": config.clients_per_round,
+        "num_cpus": config.client_resources.num_cpus,
+        "num_gpus": config.client_resources.num_gpus,
+        "ray_address": config.ray_address,
+    }
 
 
 def run_experiment(config: ExperimentConfig, server_app: ServerApp, client_app: ClientApp) -> None:
@@ -24,9 +45,6 @@ def run_experiment(config: ExperimentConfig, server_app: ServerApp, client_app: 
         client_app,
         config.to_run_config(),
         num_clients=config.num_clients,
-        clients_per_round=config.clients_per_round,
         engine=config.engine,
-        num_cpus=config.client_resources.num_cpus,
-        num_gpus=config.client_resources.num_gpus,
-        ray_address=config.ray_address,
+        **workers_of(config),
     )

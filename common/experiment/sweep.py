@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from common.errors import UserInputError
 from common.experiment.config import ExperimentConfig, flat_keys, unknown_key
 from common.experiment.machine import check_machine
-from common.experiment.run_directory import refuse_used
+from common.experiment.run_files import refuse_used
 
 # What is no key of the schema, but may be added to the command line of any baseline.
 _ADDED = ("+experiment", "+method", "+repeat_num")

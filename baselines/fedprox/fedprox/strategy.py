@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from common.strategy import FedAvg, FedProx
+from common.strategy.fedavg import FedAvg
+from common.strategy.fedprox import FedProx
 from fedprox.config import FedProxConfig
 
 

@@ -13,7 +13,6 @@ import pytest
 import yaml
 from fedprox.client_app import app as fedprox_client
 from fedprox.config import FedProxConfig
-from fedprox.server_app import app as fedprox_server
 from flwr.clientapp import ClientApp
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -65,7 +64,8 @@ def main(cwd, hydra_as_new, monkeypatch, capfd):
         GlobalHydra.instance().clear()
         HydraConfig.instance().cfg = None
         monkeypatch.setattr(sys, "argv", ["fedprox.main", *arguments])
-        code = cli.main("fedprox", FedProxConfig, fedprox_server, client_app)
+        monkeypatch.setattr("fedprox.client_app.app", client_app)
+        code = cli.main("fedprox", FedProxConfig)
         out, err = capfd.readouterr()
         return SimpleNamespace(code=code, out=out, err=err)
 

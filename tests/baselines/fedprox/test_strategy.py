@@ -1,7 +1,8 @@
 import pytest
 from fedprox.strategy import make_strategy
 
-from common.strategy import FedAvg, FedProx
+from common.strategy.fedavg import FedAvg
+from common.strategy.fedprox import FedProx
 
 NODES = [2, 3, 4, 5, 6, 7]
 

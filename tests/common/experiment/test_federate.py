@@ -17,7 +17,8 @@ from common.errors import ClientFailedError, UserInputError
 from common.experiment.config import ExperimentConfig
 from common.experiment.federate import Evaluation, federate
 from common.protocol import TrainInstruction, train_reply
-from common.strategy import FedAvg, FedProx
+from common.strategy.fedavg import FedAvg
+from common.strategy.fedprox import FedProx
 
 NUM_CLIENTS, K = 8, 4
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from common.engine.inline import InlineGrid
 from common.errors import ClientFailedError, UserInputError
 from common.protocol import TrainInstruction, train_reply
-from common.strategy import FedAvg
 from common.strategy.cohort import sample_cohort
+from common.strategy.fedavg import FedAvg
 
 NUM_CLIENTS = 30
 NODES = [int(node) for node in np.random.default_rng(0).permutation(10**6)[:NUM_CLIENTS]]

@@ -8,8 +8,9 @@ from flwr.clientapp import ClientApp
 from common.engine.inline import InlineGrid
 from common.errors import UserInputError
 from common.protocol import TrainInstruction, train_reply
-from common.strategy import FedAvg, FedProx
 from common.strategy.cohort import partial_epochs, sample_cohort
+from common.strategy.fedavg import FedAvg
+from common.strategy.fedprox import FedProx
 
 NUM_CLIENTS, K, E = 40, 10, 6
 ROUNDS = range(1, 16)

@@ -1,4 +1,4 @@
-"""Clients on a pool of Ray actors: one call a worker a round, weights broadcast once."""
+"""Clients on a pool of Ray actors: one call a worker a round, weights sent once a worker."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -12,6 +12,7 @@ from ray.exceptions import RayActorError
 from common.engine.balance import deal
 from common.engine.broadcast import Envelope, split_shared
 from common.engine.grid import SimulationGrid
+from common.engine.ray_start import SMALL_BYTES
 from common.engine.serialization import take_out
 from common.engine.worker import Answer, Reference
 from common.engine.worker_pool import Actor, worker_pool
@@ -79,10 +80,13 @@ class RayGrid(SimulationGrid):
         workers = self._workers(len(messages))
         self.num_workers = len(workers)
         run = [self._reference()]
-        reference = ray.put(broadcast)
+        # Each worker is sent a copy of what is small, and a reference to what is not.
+        sent: Any = broadcast
+        if sum(record.count_bytes() for record in broadcast) > SMALL_BYTES:
+            sent = ray.put(broadcast)
         hands = deal([self._work(message) for message in messages], len(workers))
         streams = {
-            worker.answer.remote([envelopes[i] for i in hand], reference, run): (deque(hand))
+            worker.answer.remote([envelopes[i] for i in hand], sent, run): (deque(hand))
             for worker, hand in zip(workers, hands, strict=True)
         }
         for message, content in zip(messages, contents, strict=True):

@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
 
 import ray
 from flwr.app import ArrayRecord, Message, RecordDict, UserConfig
@@ -13,6 +12,7 @@ from flwr.clientapp import ClientApp
 from common.engine.broadcast import Envelope
 from common.engine.flower import answer
 from common.engine.grid import make_context, partition_id
+from common.engine.ray_start import SMALL_BYTES
 from common.engine.serialization import share_arrays
 from common.protocol import count_bytes
 from common.threads import use_one_thread
@@ -20,9 +20,6 @@ from common.threads import use_one_thread
 # What a worker must know of a run: the clients' app, num_clients and the flat configuration.
 Run = tuple[ClientApp, int, UserConfig]
 Reference = ray.ObjectRef[Run]
-# Replies travel together up to this many bytes: small ones cost more to send than to make, and
-# large ones are wanted at the server while the next client trains.
-_BYTES_AT_ONCE: Final = 2**20
 
 
 @dataclass(frozen=True)
@@ -68,6 +65,9 @@ class Worker:
     ) -> Iterator[list[Answer]]:
         """Let the clients answer; yields their answers in the order given, some at a time.
 
+        Small answers travel together, for they cost more to send than to make; a large one goes
+        alone, for the server can use it while the next client trains.
+
         Args:
             envelopes: The clients' messages.
             broadcast: What several clients of the round receive alike.
@@ -77,7 +77,7 @@ class Worker:
         answers: list[Answer] = []
         for envelope in envelopes:
             answers.append(self._answer_one(envelope, broadcast))
-            if sum(_count_bytes(answer) for answer in answers) > _BYTES_AT_ONCE:
+            if sum(_count_bytes(answer) for answer in answers) > SMALL_BYTES:
                 yield answers
                 answers = []
         if answers:

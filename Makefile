@@ -16,7 +16,7 @@ export POETRY_VIRTUALENVS_IN_PROJECT := true
 INDEX = $(shell .poetry/bin/python -c "import os; from pip._internal.models.index import PyPI; \
 	print(os.environ.get('PIP_INDEX_URL', PyPI.simple_url))")
 
-.PHONY: demo test lint types check clean
+.PHONY: demo test lint types check bench clean
 
 demo: $(VENV)/.ready
 	$(RUN) fedprox.main --multirun +experiment=demo output_dir=$(DEMO)
@@ -34,6 +34,18 @@ types: $(VENV)/.ready
 
 check: lint types test
 
+# About 20 minutes on a quiet machine with 2 cores; rewrites docs/performance.md.
+bench: $(VENV)/.ready .bench/pfl/.ready
+	$(VENV)/bin/python tests/benchmarks
+
+# A peer has an environment of its own: its dependencies are not ours.
+.bench/pfl/.ready:
+	$(PYTHON) -m venv .bench/pfl
+	printf '*\n' > .bench/.gitignore
+	.bench/pfl/bin/pip install --quiet --disable-pip-version-check \
+		"pfl==0.6.0" "torch==2.13.0" "numpy>=2,<3"
+	touch $@
+
 $(VENV)/.ready: pyproject.toml poetry.lock | $(POETRY)
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	POETRY_PYPI_MIRROR_URL="$(INDEX)" $(POETRY) sync --no-interaction
@@ -46,4 +58,4 @@ $(POETRY):
 	touch $@
 
 clean:
-	rm -rf $(VENV) .poetry outputs multirun
+	rm -rf $(VENV) .poetry .bench outputs multirun

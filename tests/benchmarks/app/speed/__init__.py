@@ -1,0 +1,1 @@
+"""What every measured system shares: works, arrays, models, the recorder, and the Flower app."""

@@ -86,7 +86,7 @@ class RayGrid(SimulationGrid):
             sent = ray.put(broadcast)
         hands = deal([self._work(message) for message in messages], len(workers))
         streams = {
-            worker.answer.remote([envelopes[i] for i in hand], sent, run): (deque(hand))
+            worker.answer.remote([envelopes[i] for i in hand], sent, run): deque(hand)
             for worker, hand in zip(workers, hands, strict=True)
         }
         for message, content in zip(messages, contents, strict=True):

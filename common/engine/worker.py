@@ -75,11 +75,13 @@ class Worker:
         """
         self.prepare(run)
         answers: list[Answer] = []
+        num_bytes = 0
         for envelope in envelopes:
             answers.append(self._answer_one(envelope, broadcast))
-            if sum(_count_bytes(answer) for answer in answers) > SMALL_BYTES:
+            num_bytes += _count_bytes(answers[-1])
+            if num_bytes > SMALL_BYTES:
                 yield answers
-                answers = []
+                answers, num_bytes = [], 0
         if answers:
             yield answers
 

@@ -36,6 +36,11 @@ class WorkerPool:
         _check_fit("num_cpus", num_cpus, max(machine.get("CPU", 0) for machine in machines))
         _check_fit("num_gpus", num_gpus, max(machine.get("GPU", 0) for machine in machines))
         self.size = sum(_workers_on(machine, num_cpus, num_gpus) for machine in machines)
+        if self.size == 0:
+            raise UserInputError(
+                f"client_resources.num_cpus={num_cpus} is not allowed with client_resources."
+                f"num_gpus={num_gpus}: one machine must have both, and none has."
+            )
         self._actor_class = ray.remote(num_cpus=num_cpus, num_gpus=num_gpus)(Worker)
         self._actors: list[Actor] = []
 

@@ -34,6 +34,16 @@ class ClientResources(BaseModel):
     num_cpus: PositiveFloat
     num_gpus: NonNegativeFloat
 
+    @model_validator(mode="after")
+    def _gpus_are_a_share_or_whole(self) -> Self:
+        """Ray gives a worker a share of one card, or whole cards."""
+        if self.num_gpus > 1 and self.num_gpus % 1 != 0:
+            raise ValueError(
+                f"client_resources.num_gpus={self.num_gpus} is not allowed: it must be at most 1 "
+                "or a whole number."
+            )
+        return self
+
 
 class ExperimentConfig(BaseModel):
     """Keys that every baseline has. A baseline's own schema derives from this one."""

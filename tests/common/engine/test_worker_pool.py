@@ -57,6 +57,12 @@ def test_no_worker_is_spread_over_two_machines(ray_of):
         WorkerPool(4.0, 0.0, "auto")
 
 
+def test_cpus_here_and_gpus_there_are_no_worker(ray_of):
+    ray_of({"CPU": 4.0}, {"CPU": 1.0, "GPU": 1.0})
+    with pytest.raises(UserInputError, match=r"num_cpus=2.0 .*num_gpus=0.5: one machine must"):
+        WorkerPool(2.0, 0.5, "auto")
+
+
 @pytest.mark.parametrize(
     ("num_cpus", "num_gpus", "problem"),
     [

@@ -40,7 +40,10 @@ configs = st.integers(1, 10**6).flatmap(
         seed=st.integers(0, 2**32 - 1),
         engine=st.sampled_from(["inline", "ray"]),
         client_resources=st.fixed_dictionaries(
-            {"num_cpus": st.floats(0.1, 64), "num_gpus": st.floats(0, 8)}
+            {
+                "num_cpus": st.floats(0.1, 64),
+                "num_gpus": st.floats(0, 1) | st.integers(0, 8).map(float),
+            }
         ),
         ray_address=st.text("a:/.0", max_size=5),
         server_device=st.sampled_from(["cpu", "cuda", "cuda:0", "cuda:11"]),
@@ -179,6 +182,7 @@ def test_a_wrong_seed_is_reported_as_the_seed(experiment_values):
         ("client_resources.num_cpus", "two", "a number"),
         ("client_resources.num_gpus", -0.5, "greater than or equal to 0"),
         ("client_resources.num_gpus", math.inf, "a finite number"),
+        ("client_resources.num_gpus", 1.5, "at most 1 or a whole number"),
         ("client_resources", 3, "a dictionary or instance of ClientResources"),
         ("ray_address", 1, "a string"),
         ("ray_address", None, "a string"),

@@ -53,7 +53,7 @@ def load_arrays(model: nn.Module, arrays: ArrayRecord) -> None:
 
 
 def to_array(w: NDArray[Any]) -> Array:
-    """Return what ``Array(w)`` does, byte for byte."""
+    """Return what ``Array(w)`` does for a w in C order, byte for byte."""
     w = np.asarray(w, order="C")
     content = w.reshape(-1).view(np.uint8).data
     header = _npy_header(w.dtype, w.shape)

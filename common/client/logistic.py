@@ -56,7 +56,11 @@ def logistic_sgd(W: Floats, b: Floats, x: Floats, y: Ints, order: Ints, work: Lo
         y: Labels, shape [n_k].
         order: Order of the examples in every epoch, shape [epochs, n_k].
         work: The local problem; its epochs are those of ``order``.
+
+    Raises:
+        ValueError: Inputs or labels do not fit the weights.
     """
+    require_fit(W, x, y)
     epochs, n_k = order.shape
     classes, features = W.shape
     sgd = _sgd_on_coefficients if gram_pays(n_k, features, classes, epochs) else _sgd_on_weights
@@ -76,9 +80,23 @@ def is_logistic_regression(model: nn.Module) -> TypeGuard[nn.Linear]:
     """Tell whether a model is one linear layer with biases, in float32 on the CPU."""
     return (
         isinstance(model, nn.Linear)
+        and type(model).forward is nn.Linear.forward
         and model.bias is not None
         and all(w.dtype == torch.float32 and w.device.type == "cpu" for w in model.parameters())
     )
+
+
+def require_fit(W: Floats, x: Floats, y: Ints) -> None:
+    """Refuse what compiled code, which checks no bounds, would read or write past the end for.
+
+    Raises:
+        ValueError: Inputs are not as wide as W, or a label is no row of it.
+    """
+    classes, features = W.shape
+    if x.ndim != 2 or x.shape[1] != features or len(x) != len(y):
+        raise ValueError(f"inputs {x.shape} and labels {y.shape} do not fit weights {W.shape}")
+    if len(y) > 0 and not 0 <= y.min() <= y.max() < classes:
+        raise ValueError(f"labels {y.min()} to {y.max()} do not fit {classes} classes")
 
 
 @_compiled

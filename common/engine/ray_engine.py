@@ -116,9 +116,7 @@ class RayGrid(SimulationGrid):
             except RayActorError as error:
                 worker_pool.cache_clear()
                 clients = [self._client(messages[position]) for position in hand]
-                raise ClientFailedError(
-                    f"The worker of clients {clients} died: {str(error).splitlines()[0]}"
-                ) from None
+                raise ClientFailedError(f"The worker of clients {clients} died: {error}") from None
             for answer in answers:
                 position = hand.popleft()
                 self._keep_state(self._client(messages[position]), take_out(answer.state))

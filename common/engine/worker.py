@@ -66,7 +66,7 @@ class Worker:
         """Let the clients answer; yields their answers in the order given, some at a time.
 
         Small answers travel together, for they cost more to send than to make; a large one goes
-        alone, for the server can use it while the next client trains.
+        alone, for the server can use it while the next client trains. An error goes at once.
 
         Args:
             envelopes: The clients' messages.
@@ -79,7 +79,7 @@ class Worker:
         for envelope in envelopes:
             answers.append(self._answer_one(envelope, broadcast))
             num_bytes += _count_bytes(answers[-1])
-            if num_bytes > SMALL_BYTES:
+            if num_bytes > SMALL_BYTES or answers[-1].reply.has_error():
                 yield answers
                 answers, num_bytes = [], 0
         if answers:
@@ -99,4 +99,5 @@ class Worker:
 
 
 def _count_bytes(answer: Answer) -> int:
-    return 0 if answer.reply.has_error() else count_bytes(answer.reply.content)
+    sent = 0 if answer.reply.has_error() else count_bytes(answer.reply.content)
+    return sent + count_bytes(answer.state)

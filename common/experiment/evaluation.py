@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from common.client.logistic import is_logistic_regression, loss_and_correct
+from common.client.logistic import is_logistic_regression, loss_and_correct, require_fit
 from common.memory_format import use_channels_last
 
 # Examples at a time, as measured: a network's activations should stay in the cache.
@@ -37,6 +37,7 @@ def evaluate(model: nn.Module, x: Tensor, y: Tensor) -> Metrics:
     """
     if is_logistic_regression(model):
         W, b = model.weight.numpy(), model.bias.numpy()
+        require_fit(W, x.numpy(), y.numpy())
         total_loss, num_correct = loss_and_correct(W, b, x.numpy(), y.numpy())
         return Metrics(total_loss / len(y), num_correct / len(y))
     model.eval()

@@ -1,8 +1,10 @@
 """One run: rounds of a strategy, each evaluated and recorded."""
 
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -51,7 +53,7 @@ def federate(
 
     Raises:
         UserInputError: ``output_dir`` cannot be used.
-        ClientFailedError: A client raised.
+        ClientFailedError: A client raised or did not reply, or a worker died.
     """
     use_one_thread()
     directory = RunDirectory(config, engine=getattr(grid, "engine", "flower"))
@@ -75,8 +77,8 @@ def _engine_share(grid: Grid, seconds_in_rounds: float) -> float | None:
     """Return what part of the workers' time was not spent in the clients' app.
 
     It is 1 - (seconds in the clients' app / number of workers) / seconds of all rounds: sending,
-    waiting, aggregating and the start of the workers, but not the evaluation. None for an engine
-    that does not tell.
+    waiting, aggregating and what the workers still load in the first round, but neither the start
+    of Ray, which comes before, nor the evaluation. None for an engine that does not tell.
     """
     if not isinstance(grid, SimulationGrid):
         return None
@@ -106,7 +108,7 @@ class _Recorder:
         self._progress = progress
         self._evaluate = evaluate
         self._thread = ThreadPoolExecutor(max_workers=1, initializer=use_one_thread)
-        self._pending: tuple[dict[str, Any], Future[Evaluation]] | None = None
+        self._pending: deque[tuple[dict[str, Any], Future[Evaluation]]] = deque()
         self._last: dict[str, Any] = {}
         self._bytes_up = self._bytes_down = 0
         self._start = self._last_model = self._left = time.perf_counter()
@@ -114,13 +116,16 @@ class _Recorder:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        """Write the line of the last model, also when its round was the last before an error."""
-        with self._thread:
-            self._finish_evaluation()
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        """Write the lines that are not yet written, also after an error, which then goes on."""
+        with self._thread, suppress(Exception) if kind else nullcontext():
+            self._finish_evaluations()
 
     def record(self, server_round: int, arrays: ArrayRecord) -> None:
         """Take a new global model; Flower calls this before round 1, too, as round 0."""
+        if server_round == 0 and not self._strategy.follows_train_loss:
+            self._left = time.perf_counter()
+            return  # Nobody asks for the loss of the initial model.
         now = time.perf_counter()
         self.seconds_in_rounds += now - self._left
         traffic = self._strategy.traffic
@@ -134,17 +139,19 @@ class _Recorder:
             "seconds": round(now - self._last_model, 6),
         }
         self._last_model = now
-        self._finish_evaluation()
-        self._pending = line, self._thread.submit(self._evaluate, arrays)
-        if self._strategy.follows_train_loss:
-            self._finish_evaluation()
+        self._pending.append((line, self._thread.submit(self._evaluate, arrays)))
+        self._finish_evaluations(all_but=0 if self._strategy.follows_train_loss else 1)
         self._left = time.perf_counter()
 
-    def _finish_evaluation(self) -> None:
-        if self._pending is None:
-            return
-        (line, future), self._pending = self._pending, None
-        evaluation = future.result()
+    def _finish_evaluations(self, all_but: int = 0) -> None:
+        """Wait for evaluations, in order; what interrupts the wait leaves them pending."""
+        while len(self._pending) > all_but:
+            line, future = self._pending[0]
+            evaluation = future.result()
+            self._pending.popleft()
+            self._write(line, evaluation)
+
+    def _write(self, line: dict[str, Any], evaluation: Evaluation) -> None:
         if self._strategy.follows_train_loss and evaluation.train_loss is not None:
             self._strategy.observe_train_loss(evaluation.train_loss)
         if line["round"] == 0:

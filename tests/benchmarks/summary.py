@@ -167,7 +167,7 @@ def _share_target(results: Results) -> Target:
     if not results.get("engine_share"):
         raise _NotMeasuredError
     (share,) = results["engine_share"][0]["engine_shares"]
-    title = "CNN: the engine's own share of a run of 5 rounds, start of the workers included"
+    title = "CNN: the engine's own share of the 5 rounds of a run"
     return Target(title, "below 15 %", f"{100 * share:.1f} %", share < 0.15)
 
 

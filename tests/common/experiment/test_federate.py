@@ -1,5 +1,6 @@
 import json
 import math
+import signal
 import threading
 import time
 
@@ -55,14 +56,17 @@ def run(experiment_values, tmp_path):
         keys = {"num_clients": NUM_CLIENTS, "num_rounds": num_rounds, "output_dir": str(tmp_path)}
         grid = InlineGrid(app or make_app(), NUM_CLIENTS, {})
         strategy = strategy or FedAvg(grid.nodes, K, 3, 0.5, seed=0)
-        models, waiting = [], list(losses)
+        # The initial model is evaluated only for those who ask for its loss.
+        first = 0 if strategy.follows_train_loss else 1
+        models, waiting = [], list(losses[first:])
 
         def evaluate(arrays):
             models.append(arrays["w"].numpy().tolist())
-            (on_evaluation or {}).get(len(models) - 1, lambda: None)()
+            number = len(models) - 1 + first
+            (on_evaluation or {}).get(number, lambda: None)()
             loss = waiting.pop(0)
             test_loss = 1.0 if loss is None else 2 * loss
-            return Evaluation(len(models) / 100, test_loss, train_loss=loss)
+            return Evaluation((number + 1) / 100, test_loss, train_loss=loss)
 
         w = ArrayRecord({"w": Array(np.zeros(2, np.float32))})
         config = ExperimentConfig.parse(experiment_values | keys)
@@ -80,8 +84,32 @@ def read_summary(folder):
     return json.loads((folder / "summary.json").read_text())
 
 
-def test_every_model_is_evaluated_once_the_initial_one_included(run, tmp_path):
-    assert run([4, 3, 2, 1]) == [[0, 0], [1, 1], [2, 2], [3, 3]]
+def test_every_model_is_evaluated_once(run):
+    assert run([4, 3, 2, 1]) == [[1, 1], [2, 2], [3, 3]]
+
+
+def test_the_initial_model_is_evaluated_for_who_follows_the_loss(run):
+    nodes = InlineGrid(None, NUM_CLIENTS, {}).nodes
+    strategy = FedProx(nodes, K, 3, 0.5, 0, mu=0.0, adaptive_mu=True)
+    assert run([4, 3, 2, 1], strategy) == [[0, 0], [1, 1], [2, 2], [3, 3]]
+
+
+def test_ctrl_c_while_the_server_waits_for_an_evaluation_loses_no_round(run, tmp_path):
+    def press():
+        threading.Timer(0.3, signal.raise_signal, (signal.SIGINT,)).start()
+        time.sleep(1)
+
+    with pytest.raises(KeyboardInterrupt):
+        run([4, 3, 2, 1], on_evaluation={2: press})
+    assert [line["round"] for line in read_rounds(tmp_path)] == [1, 2, 3]
+
+
+def test_an_evaluation_that_fails_hides_no_other_error(run):
+    def fail():
+        raise FloatingPointError("overflow")
+
+    with pytest.raises(ClientFailedError, match="the disk is full"):
+        run([4, 3, 2, 1], app=make_app(fails_in_round=2), on_evaluation={1: fail})
 
 
 def test_a_round_has_the_figures_of_the_model_that_it_made(run, tmp_path):

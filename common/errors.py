@@ -10,4 +10,4 @@ class UserInputError(ValueError):
 
 
 class ClientFailedError(RuntimeError):
-    """A client raised while it worked, so the round has no result (exit code 1)."""
+    """A client raised or never replied, so the round has no result (exit code 1)."""

@@ -99,8 +99,13 @@ def test_ctrl_c_while_the_server_waits_for_an_evaluation_loses_no_round(run, tmp
         threading.Timer(0.3, signal.raise_signal, (signal.SIGINT,)).start()
         time.sleep(1)
 
-    with pytest.raises(KeyboardInterrupt):
-        run([4, 3, 2, 1], on_evaluation={2: press})
+    # Whoever started the tests in the background had it ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run([4, 3, 2, 1], on_evaluation={2: press})
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert [line["round"] for line in read_rounds(tmp_path)] == [1, 2, 3]
 
 

@@ -18,8 +18,9 @@ SECONDS_WITHOUT_A_NEW_NODE: Final = 10
 def nodes_by_partition(grid: Grid, num_examples: Sequence[int]) -> list[int]:
     """Return the node id of every client; the index is the partition id.
 
-    Our own engines know it. In Flower's, node ids come from the operating system's randomness, so
-    every node is asked once; its app must answer with :func:`report_partition`.
+    Our own engines know it, and start the workers that do not run yet. In Flower's, node ids come
+    from the operating system's randomness, so every node is asked once; its app must answer with
+    :func:`report_partition`.
 
     Args:
         grid: Reaches the clients.

@@ -95,6 +95,15 @@ def config(folder):
     return yaml.safe_load((folder / "config.yaml").read_text())
 
 
+def test_a_configuration_is_checked_without_what_takes_seconds_to_import():
+    program = (
+        "import sys, fedprox.config, common.experiment.cli; "
+        "print(sorted({'torch', 'ray', 'flwr', 'numba'} & sys.modules.keys()))"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (ended.stdout, ended.stderr) == ("[]\n", "")
+
+
 def test_a_run_leaves_a_complete_directory(cwd, main):
     ended = command(*TINY)
     assert (ended.returncode, ended.stderr) == (0, "")

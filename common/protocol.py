@@ -45,13 +45,6 @@ def train_reply(message: Message, w_k: ArrayRecord, num_examples: int) -> Messag
     return Message(RecordDict({ARRAYS: w_k, METRICS: metrics}), reply_to=message)
 
 
-def num_examples(reply: Message) -> int:
-    """Read n_k from a client's reply."""
-    n_k = reply.content.metric_records[METRICS][NUM_EXAMPLES]
-    assert isinstance(n_k, int)
-    return n_k
-
-
 def count_bytes(content: RecordDict) -> int:
     """Return what the serialised records of a message weigh, names included."""
     return sum(record.count_bytes() for record in content.values())

@@ -1,9 +1,14 @@
 """The paper's heuristic for mu (Li et al. 2020, section 5.3.2, figures 3 and 11)."""
 
 import math
+import sys
+from typing import Any, Final
+
+from flwr.app import MetricRecord, RecordDict
 
 STEP = 0.1
 FALLS_BEFORE_DECREASE = 5
+_RECORD: Final = "adaptive-mu"
 
 
 class AdaptiveMu:
@@ -40,3 +45,28 @@ class AdaptiveMu:
                 self.mu = max(0.0, round(self.mu - STEP, 10))
         self._last_loss = math.inf if math.isnan(train_loss) else train_loss
         return self.mu
+
+    def state(self) -> RecordDict:
+        """Return mu and what the next loss is compared with."""
+        state = MetricRecord({"mu": self.mu, "falls": self._falls})
+        if self._last_loss is not None:
+            state["last-loss"] = self._last_loss
+        return RecordDict({_RECORD: state})
+
+    def restore(self, state: RecordDict) -> None:
+        """Continue from what :meth:`state` returned.
+
+        Raises:
+            KeyError, ValueError: It returned something else; nothing has changed then.
+        """
+        values: dict[str, Any] = dict(state.metric_records[_RECORD])
+        mu, falls, last_loss = values["mu"], values["falls"], values.get("last-loss")
+        if not isinstance(mu, int | float) or not 0 <= mu <= sys.float_info.max:
+            raise ValueError(f"mu is {mu!r:.50}")
+        if type(falls) is not int or falls not in range(FALLS_BEFORE_DECREASE):
+            raise ValueError(f"the number of falls is {falls!r:.50}")
+        if last_loss is not None and not (
+            isinstance(last_loss, int | float) and last_loss == last_loss  # Which NaN is not.
+        ):
+            raise ValueError(f"the last loss is {last_loss!r:.50}")
+        self.mu, self._falls, self._last_loss = mu, falls, last_loss

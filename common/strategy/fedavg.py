@@ -5,16 +5,23 @@ What FedProx changes is in :mod:`common.strategy.fedprox`.
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Final, Literal
 
-from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from common.errors import ClientFailedError
-from common.protocol import ARRAYS, TrainInstruction, count_bytes, num_examples
+from common.protocol import TrainInstruction, count_bytes
 from common.strategy.aggregate import WeightedMean
 from common.strategy.cohort import Cohort, require_a_complete_client, sample_cohort
+from common.strategy.reply import BadReplyError, read_reply
+
+OnClientFailure = Literal["end", "leave_out"]
+
+_MAX_REASON: Final = 200  # Characters in rounds.jsonl; what ends a run is told in full.
 
 
 @dataclass
@@ -26,12 +33,14 @@ class RoundTraffic:
         stragglers: Those of them that could not finish in time.
         bytes_down: Bytes of the records sent to clients, summed over clients.
         bytes_up: Bytes of the records received from clients, summed over clients.
+        failed: Why a client was left out of the mean, by partition id.
     """
 
     clients: list[int]
     stragglers: list[int]
     bytes_down: int = 0
     bytes_up: int = 0
+    failed: dict[int, str] = field(default_factory=dict)
 
 
 class FedAvg(Strategy):
@@ -41,10 +50,14 @@ class FedAvg(Strategy):
 
     Args:
         nodes: Flower node id of every client; the index is the partition id.
+        num_examples: n_k of every client; a client that reports another number fails.
         clients_per_round: K.
         num_epochs: E, local epochs.
         stragglers_fraction: p, in [0, 1]; exactly round(K (1 - p)) of a cohort do not straggle.
         seed: The run's seed.
+        on_client_failure: "end" the run, or "leave_out" the client of the round's mean. A client
+            fails if it raises, does not reply, or sends what cannot be averaged
+            (:func:`common.strategy.reply.read_reply`).
 
     Raises:
         UserInputError: Every client of a cohort would be dropped.
@@ -53,21 +66,26 @@ class FedAvg(Strategy):
     def __init__(
         self,
         nodes: Sequence[int],
+        num_examples: Sequence[int],
         clients_per_round: int,
         num_epochs: int,
         stragglers_fraction: float,
         seed: int,
+        on_client_failure: OnClientFailure = "end",
     ) -> None:
         self.nodes = nodes
+        self.num_examples = num_examples
         self.clients_per_round = clients_per_round
         self.num_epochs = num_epochs
         self.stragglers_fraction = stragglers_fraction
         self.seed = seed
+        self.on_client_failure = on_client_failure
         self.mu = 0.0
         self.traffic = RoundTraffic([], [])
         self._client_of_node = {node: client for client, node in enumerate(nodes)}
         self._w_global = ArrayRecord()
         self._sent: list[int] = []
+        self._missing: set[int] = set()
         self._check()
 
     def _check(self) -> None:
@@ -84,6 +102,16 @@ class FedAvg(Strategy):
 
     def observe_train_loss(self, train_loss: float) -> None:
         """Take note of the global training loss after a round; FedAvg has no use for it."""
+
+    def state(self) -> RecordDict:
+        """Return what the strategy carries from round to round beside the model: nothing.
+
+        It is part of a checkpoint, and must not change afterwards.
+        """
+        return RecordDict()
+
+    def restore(self, state: RecordDict) -> None:
+        """Continue from what :meth:`state` returned after some round."""
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -111,39 +139,55 @@ class FedAvg(Strategy):
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+    ) -> tuple[ArrayRecord, None]:
         """Average the client models in the order of their partition ids.
 
         Raises:
-            ClientFailedError: A client raised or did not reply; a mean of the others would be
-                another experiment.
+            ClientFailedError: A client failed, and is not to be left out; or all of them failed.
         """
         mean = WeightedMean(self._w_global)
-        for reply in self._in_order(server_round, replies):
-            if reply.has_error():
-                raise ClientFailedError(
-                    f"Client {self._client(reply)} failed in round {server_round}: "
-                    f"{reply.error.reason}"
-                )
-            self.traffic.bytes_up += count_bytes(reply.content)
-            mean.add(reply.content.array_records[ARRAYS], num_examples(reply))
+        for client, reply in self._in_order(replies):
+            if not reply.has_error():
+                self.traffic.bytes_up += count_bytes(reply.content)
+            try:
+                w_k = read_reply(reply, self._w_global, self.num_examples[client])
+            except BadReplyError as error:
+                self._fail(server_round, client, str(error))
+            else:
+                mean.add(w_k, self.num_examples[client])
+        for client in sorted(self._missing):
+            self._fail(server_round, client, "it did not reply")
+        if self._sent and len(self.traffic.failed) == len(self._sent):
+            raise ClientFailedError(
+                f"All clients of round {server_round} failed, client {self._sent[0]} because: "
+                f"{self.traffic.failed[self._sent[0]]}"
+            )
         return mean.result(), None
 
-    def _in_order(self, server_round: int, replies: Iterable[Message]) -> Iterator[Message]:
-        """Yield the replies in the order of their partition ids, each as soon as that allows."""
+    def _in_order(self, replies: Iterable[Message]) -> Iterator[tuple[int, Message]]:
+        """Yield clients and replies in the order of partition ids, each as soon as that allows.
+
+        Who is still missing then is in ``_missing``.
+        """
+        awaited = deque(self._sent)
         early: dict[int, Message] = {}
-        expected = deque(self._sent)
+        self._missing = set(self._sent)
         for reply in replies:
-            early[self._client(reply)] = reply
-            while expected and expected[0] in early:
-                yield early.pop(expected.popleft())
-        for client in sorted(early):  # Somebody is missing, but one of these may say why.
-            yield early[client]
-        if expected:
-            raise ClientFailedError(
-                f"{len(expected) - len(early)} of {len(self._sent)} clients did not reply in round "
-                f"{server_round}."
-            )
+            client = self._client_of_node[reply.metadata.src_node_id]
+            if client not in self._missing:
+                continue  # Nobody is averaged twice, or unasked.
+            self._missing.remove(client)
+            early[client] = reply
+            while awaited and awaited[0] in early:
+                client = awaited.popleft()
+                yield client, early.pop(client)
+        yield from sorted(early.items(), key=itemgetter(0))
+
+    def _fail(self, server_round: int, client: int, reason: str) -> None:
+        """Leave a client out, or end the run: a mean of the others is another experiment."""
+        if self.on_client_failure == "end":
+            raise ClientFailedError(f"Client {client} failed in round {server_round}: {reason}")
+        self.traffic.failed[client] = reason.partition("\n")[0][:_MAX_REASON]
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -159,6 +203,3 @@ class FedAvg(Strategy):
 
     def summary(self) -> None:
         """Print nothing: the run directory holds the whole configuration."""
-
-    def _client(self, reply: Message) -> int:
-        return self._client_of_node[reply.metadata.src_node_id]

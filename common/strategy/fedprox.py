@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
+from flwr.app import RecordDict
+
 from common.strategy.adaptive_mu import AdaptiveMu
 from common.strategy.cohort import Cohort, partial_epochs, require_partial_epochs
-from common.strategy.fedavg import FedAvg
+from common.strategy.fedavg import FedAvg, OnClientFailure
 
 
 class FedProx(FedAvg):
@@ -12,10 +14,12 @@ class FedProx(FedAvg):
 
     Args:
         nodes: As for FedAvg.
+        num_examples: As for FedAvg.
         clients_per_round: K.
         num_epochs: E; a straggler does a number drawn uniformly from 1..E-1.
         stragglers_fraction: p, in [0, 1].
         seed: The run's seed.
+        on_client_failure: As for FedAvg.
         mu: Coefficient of the proximal term, >= 0; with ``adaptive_mu``, where it starts.
         adaptive_mu: Follow the paper's heuristic for mu.
 
@@ -26,14 +30,25 @@ class FedProx(FedAvg):
     def __init__(
         self,
         nodes: Sequence[int],
+        num_examples: Sequence[int],
         clients_per_round: int,
         num_epochs: int,
         stragglers_fraction: float,
         seed: int,
+        on_client_failure: OnClientFailure = "end",
+        *,
         mu: float,
         adaptive_mu: bool = False,
     ) -> None:
-        super().__init__(nodes, clients_per_round, num_epochs, stragglers_fraction, seed)
+        super().__init__(
+            nodes,
+            num_examples,
+            clients_per_round,
+            num_epochs,
+            stragglers_fraction,
+            seed,
+            on_client_failure,
+        )
         self.mu = mu
         self._heuristic = AdaptiveMu(mu) if adaptive_mu else None
 
@@ -58,3 +73,13 @@ class FedProx(FedAvg):
         """Let the heuristic choose the mu of the next round."""
         if self._heuristic is not None:
             self.mu = self._heuristic.update(train_loss)
+
+    def state(self) -> RecordDict:
+        """Return what the heuristic for mu remembers; a fixed mu needs nothing."""
+        return RecordDict() if self._heuristic is None else self._heuristic.state()
+
+    def restore(self, state: RecordDict) -> None:
+        """Continue from what :meth:`state` returned after some round."""
+        if self._heuristic is not None:
+            self._heuristic.restore(state)
+            self.mu = self._heuristic.mu

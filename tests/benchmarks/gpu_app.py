@@ -60,8 +60,9 @@ def make_apps(size: Size, device: str, clock: Clock) -> tuple[ServerApp, ClientA
     @server_app.main()
     def main(grid: Grid, context: Context) -> None:
         use_one_thread()
-        nodes = nodes_by_partition(grid, [size.examples] * size.clients)
-        strategy = FedAvg(nodes, size.clients, 1, stragglers_fraction=0.0, seed=SEED)
+        num_examples = [size.examples] * size.clients
+        nodes = nodes_by_partition(grid, num_examples)
+        strategy = FedAvg(nodes, num_examples, size.clients, 1, stragglers_fraction=0.0, seed=SEED)
         strategy.start(
             grid,
             ArrayRecord(_resident_model("cpu").state_dict()),

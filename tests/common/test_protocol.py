@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.engine.flower import become_server
-from common.protocol import TrainInstruction, count_bytes, num_examples, train_reply
+from common.protocol import METRICS, NUM_EXAMPLES, TrainInstruction, count_bytes, train_reply
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +34,7 @@ def test_a_client_reads_what_the_server_wrote():
 def test_the_server_reads_what_a_client_wrote():
     message = ask(TrainInstruction(1, 1, 0.0))
     reply = train_reply(message, arrays(3, 4), 17)
-    assert num_examples(reply) == 17
+    assert dict(reply.content.metric_records[METRICS]) == {NUM_EXAMPLES: 17}
     assert reply.content["arrays"]["w"].numpy().tolist() == [3, 4]
     assert reply.metadata.src_node_id == 5
     assert reply.metadata.reply_to_message_id == message.metadata.message_id

@@ -11,7 +11,7 @@ from torch import nn
 from common.engine.flower import become_server
 from common.engine.grid import node_id
 from common.engine.inline import InlineGrid
-from common.protocol import TrainInstruction, num_examples
+from common.protocol import METRICS, NUM_EXAMPLES, TrainInstruction
 from common.randomness import Purpose, generator
 
 CNN = {"model": "cnn", "dataset": "mnist", "partition": "iid"}
@@ -41,7 +41,7 @@ def ask(config, clients, w_global=None, round_=1, epochs=2, mu=1.0):
         {name: array.numpy() for name, array in reply.content["arrays"].items()}
         for reply in replies
     ]
-    return weights, [num_examples(reply) for reply in replies]
+    return weights, [reply.content.metric_records[METRICS][NUM_EXAMPLES] for reply in replies]
 
 
 def reference(config, client, round_, epochs, mu):

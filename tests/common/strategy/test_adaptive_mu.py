@@ -1,6 +1,9 @@
 import math
 
 import pytest
+from flwr.app import ConfigRecord, MetricRecord, RecordDict
+from hypothesis import given
+from hypothesis import strategies as st
 
 from common.strategy.adaptive_mu import AdaptiveMu
 
@@ -69,3 +72,79 @@ def test_the_first_loss_is_compared_with_nothing():
 def test_many_steps_stay_whole_tenths():
     assert follow(0.0, range(1001))[-1] == 100.0
     assert follow(0.0, range(4))[-1] == 0.3
+
+
+LOSSES = st.lists(st.floats() | st.sampled_from([0.0, 1.0, 2.0]) | st.integers(0, 9), max_size=30)
+
+
+@given(st.floats(0, 5), LOSSES, LOSSES)
+def test_restored_it_goes_on_as_if_nothing_had_happened(start, before, after):
+    heuristic = AdaptiveMu(start)
+    for loss in before:
+        heuristic.update(loss)
+    restored = AdaptiveMu(9.0)
+    restored.restore(heuristic.state())
+    assert restored.mu == heuristic.mu
+    assert [restored.update(loss) for loss in after] == [heuristic.update(loss) for loss in after]
+
+
+def test_the_state_is_that_of_its_moment():
+    heuristic = AdaptiveMu(0.0)
+    heuristic.update(1.0)
+    state = heuristic.state()
+    assert heuristic.update(2.0) == 0.1
+    heuristic.restore(state)
+    assert heuristic.mu == 0.0
+    assert heuristic.update(0.5) == 0.0
+
+
+def state_of(**values):
+    return RecordDict({"adaptive-mu": MetricRecord(values)})
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        RecordDict(),
+        RecordDict({"adaptive-mu": ConfigRecord({"mu": 1.0, "falls": 0})}),
+        state_of(),
+        state_of(mu=1.0),
+        state_of(falls=0),
+        state_of(mu=[1.0], falls=0),
+        state_of(mu=math.nan, falls=0),
+        state_of(mu=math.inf, falls=0),
+        state_of(mu=-0.1, falls=0),
+        state_of(mu=10**400, falls=0),
+        state_of(mu=1.0, falls=[0]),
+        state_of(mu=1.0, falls=0.5),
+        state_of(mu=1.0, falls=5),
+        state_of(mu=1.0, falls=-1),
+        state_of(mu=1.0, falls=10**400),
+        state_of(mu=1.0, falls=0, **{"last-loss": math.nan}),
+        state_of(mu=1.0, falls=0, **{"last-loss": [1.0]}),
+    ],
+)
+def test_a_state_of_something_else_is_refused_and_changes_nothing(state):
+    heuristic = AdaptiveMu(0.5)
+    heuristic.update(1.0)
+    before = heuristic.state()
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        heuristic.restore(state)
+    assert heuristic.state() == before
+
+
+NUMBERS = st.integers() | st.floats() | st.integers(0, 4)
+VALUES = NUMBERS | st.lists(st.integers(0, 1), max_size=2)
+
+
+@given(
+    st.dictionaries(st.sampled_from(["mu", "falls", "last-loss", "x"]), VALUES), st.lists(NUMBERS)
+)
+def test_whatever_the_state_it_is_refused_or_works(values, losses):
+    heuristic = AdaptiveMu(0.5)
+    try:
+        heuristic.restore(state_of(**values))
+    except (KeyError, TypeError, ValueError):
+        assert heuristic.mu == 0.5
+    for loss in losses:
+        assert 0 <= heuristic.update(loss) < math.inf or heuristic.mu > 1e300

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message
@@ -7,11 +9,13 @@ from hypothesis import strategies as st
 from common.engine.inline import InlineGrid
 from common.errors import ClientFailedError, UserInputError
 from common.protocol import TrainInstruction, train_reply
+from common.strategy.aggregate import WeightedMean
 from common.strategy.cohort import sample_cohort
 from common.strategy.fedavg import FedAvg
 
 NUM_CLIENTS = 30
 NODES = [int(node) for node in np.random.default_rng(0).permutation(10**6)[:NUM_CLIENTS]]
+NUM_EXAMPLES = [5] * NUM_CLIENTS
 
 
 def model(*w):
@@ -19,9 +23,23 @@ def model(*w):
 
 
 def make_strategy(
-    clients_per_round=10, num_epochs=20, stragglers_fraction=0.0, seed=0, nodes=NODES
+    clients_per_round=10,
+    num_epochs=20,
+    stragglers_fraction=0.0,
+    seed=0,
+    nodes=NODES,
+    num_examples=NUM_EXAMPLES,
+    on_client_failure="end",
 ):
-    return FedAvg(nodes, clients_per_round, num_epochs, stragglers_fraction, seed)
+    return FedAvg(
+        nodes,
+        num_examples,
+        clients_per_round,
+        num_epochs,
+        stragglers_fraction,
+        seed,
+        on_client_failure,
+    )
 
 
 def ask(strategy, round_=1, w_global=None):
@@ -67,8 +85,17 @@ def test_the_draw_is_that_of_the_seed():
     assert first == again != other
 
 
+def examples_of(clients, counts):
+    """Return the n_k of all clients, given those of some."""
+    num_examples = list(NUM_EXAMPLES)
+    for client, n_k in zip(clients, counts, strict=True):
+        num_examples[client] = n_k
+    return num_examples
+
+
 def test_averages_by_examples():
-    strategy = make_strategy(clients_per_round=3)
+    cohort = sample_cohort(0, 1, NUM_CLIENTS, 3, 0.0).clients
+    strategy = make_strategy(clients_per_round=3, num_examples=examples_of(cohort, [1, 2, 5]))
     messages = ask(strategy)
     replies = [
         train_reply(message, model(*w), n)
@@ -80,10 +107,26 @@ def test_averages_by_examples():
 
 
 def test_without_any_examples_the_model_stays():
-    strategy = make_strategy(clients_per_round=2)
+    strategy = make_strategy(clients_per_round=2, num_examples=[0] * NUM_CLIENTS)
     messages = ask(strategy, w_global=model(7, 8))
     mean, _ = strategy.aggregate_train(1, [train_reply(m, model(1, 2), 0) for m in messages])
     assert mean["w"].numpy().tolist() == [7, 8]
+
+
+@pytest.mark.parametrize("policy", ["end", "leave_out"])
+def test_a_client_without_examples_has_no_weight_and_is_no_failure(policy):
+    cohort = sample_cohort(0, 1, NUM_CLIENTS, 3, 0.0).clients
+    counts = [4, 0, 12]
+    strategy = make_strategy(
+        clients_per_round=3, num_examples=examples_of(cohort, counts), on_client_failure=policy
+    )
+    replies = [
+        train_reply(message, model(*w), n_k)
+        for message, w, n_k in zip(ask(strategy), [(1, 0), (50, 50), (5, 8)], counts, strict=True)
+    ]
+    mean, _ = strategy.aggregate_train(1, replies)
+    assert mean["w"].numpy().tolist() == [4, 6]
+    assert strategy.traffic.failed == {}
 
 
 def replies_of(strategy, rng):
@@ -91,14 +134,17 @@ def replies_of(strategy, rng):
     replies = []
     for message in ask(strategy, w_global=model(*np.zeros(50))):
         w = rng.standard_normal(50) * 10.0 ** rng.integers(-8, 9, 50)
-        replies.append(train_reply(message, model(*w), int(rng.integers(1, 500))))
+        n_k = strategy.num_examples[client_of(message, strategy.nodes)]
+        replies.append(train_reply(message, model(*w), n_k))
     return replies
 
 
 @given(st.permutations(range(8)), st.permutations(NODES), st.integers(0, 1000))
 def test_the_order_of_arrival_and_the_node_ids_change_no_bit(arrival, nodes, seed):
+    counts = np.random.default_rng(seed).integers(1, 500, NUM_CLIENTS).tolist()
+
     def mean(nodes, arrival):
-        strategy = make_strategy(clients_per_round=8, nodes=list(nodes))
+        strategy = make_strategy(clients_per_round=8, nodes=list(nodes), num_examples=counts)
         replies = replies_of(strategy, np.random.default_rng(seed))
         aggregated, _ = strategy.aggregate_train(1, [replies[i] for i in arrival])
         return aggregated["w"].numpy()
@@ -140,11 +186,187 @@ def test_of_several_that_raised_the_first_client_is_named_whatever_the_order():
 
 def test_a_client_that_did_not_reply_ends_the_run():
     strategy = make_strategy(clients_per_round=4)
-    replies = [train_reply(message, model(1, 2), 5) for message in ask(strategy)]
-    with pytest.raises(ClientFailedError, match="1 of 4 clients did not reply in round 1"):
-        strategy.aggregate_train(1, replies[1:])
-    with pytest.raises(ClientFailedError, match="4 of 4"):
+    messages = ask(strategy)
+    first, second = (client_of(message) for message in messages[:2])
+    replies = [train_reply(message, model(1, 2), 5) for message in messages]
+    with pytest.raises(ClientFailedError) as caught:
+        strategy.aggregate_train(1, replies[:1] + replies[2:])
+    assert str(caught.value) == f"Client {second} failed in round 1: it did not reply"
+    with pytest.raises(ClientFailedError, match=f"^Client {first} failed in round 1: it did not"):
         strategy.aggregate_train(1, [])
+
+
+def test_nobody_is_averaged_twice_or_unasked():
+    strategy = make_strategy(clients_per_round=2)
+    messages = ask(strategy)
+    replies = [
+        train_reply(m, model(w, 0), NUM_EXAMPLES[client_of(m)])
+        for m, w in zip(messages, (1, 3), strict=True)
+    ]
+    expected, _ = strategy.aggregate_train(1, replies)
+    ask(strategy)
+    stranger = next(
+        node for node in NODES if node not in {m.metadata.dst_node_id for m in messages}
+    )
+    unasked = Message(messages[0].content, stranger, "train")
+    unasked = train_reply(unasked, model(9, 9), NUM_EXAMPLES[NODES.index(stranger)])
+    found, _ = strategy.aggregate_train(
+        1, [replies[0], unasked, replies[1], replies[1], replies[0]]
+    )
+    assert found["w"].numpy().tolist() == expected["w"].numpy().tolist()
+
+
+def test_who_says_what_went_wrong_is_named_rather_than_who_did_not_reply():
+    strategy = make_strategy(clients_per_round=4)
+    messages = ask(strategy)
+    last = client_of(messages[3])
+    with pytest.raises(ClientFailedError, match=f"^Client {last} failed .*no such file"):
+        strategy.aggregate_train(1, [failing(messages[3])])
+
+
+BAD_MODELS = {
+    "its model lacks 'w'": ArrayRecord(),
+    "its 'w' is float64[3], not float64[2]": model(1, 2, 3),
+    "its 'w' holds a number that is not finite": model(1, np.nan),
+}
+
+
+@pytest.mark.parametrize("reason", BAD_MODELS)
+def test_a_model_that_cannot_be_averaged_ends_the_run(reason):
+    strategy = make_strategy(clients_per_round=4)
+    messages = ask(strategy, round_=2)
+    replies = [train_reply(message, model(1, 2), 5) for message in messages]
+    replies[1] = train_reply(messages[1], BAD_MODELS[reason], 5)
+    with pytest.raises(ClientFailedError) as caught:
+        strategy.aggregate_train(2, replies)
+    assert str(caught.value) == f"Client {client_of(messages[1])} failed in round 2: {reason}"
+
+
+def test_a_client_that_lies_about_its_examples_ends_the_run():
+    strategy = make_strategy(clients_per_round=4)
+    replies = [train_reply(message, model(1, 2), 10**6) for message in ask(strategy)]
+    with pytest.raises(ClientFailedError, match=r"reports 1000000 examples, but has 5$"):
+        strategy.aggregate_train(1, replies)
+
+
+def leave_out(bad, seed=0, arrival=None, num_clients=6):
+    """Aggregate replies, some of them bad; return the strategy and the mean."""
+    strategy = make_strategy(num_clients, seed=seed, on_client_failure="leave_out")
+    replies = replies_of(strategy, np.random.default_rng(seed))
+    sent = [
+        bad[place](strategy, reply) if place in bad else reply
+        for place, reply in enumerate(replies)
+    ]
+    arrived = [sent[place] for place in arrival or range(num_clients) if sent[place] is not None]
+    mean, _ = strategy.aggregate_train(1, arrived)
+    return strategy, mean["w"].numpy()
+
+
+def raise_(strategy, reply):
+    message = ask(strategy, w_global=model(*np.zeros(50)))[0]
+    message.metadata.dst_node_id = reply.metadata.src_node_id
+    return failing(message)
+
+
+def vanish(strategy, reply):
+    return None
+
+
+def diverge(strategy, reply):
+    reply.content["arrays"] = model(*np.full(50, np.inf))
+    return reply
+
+
+@given(
+    st.dictionaries(
+        st.integers(0, 5), st.sampled_from([raise_, vanish, diverge]), min_size=1, max_size=5
+    ),
+    st.permutations(range(6)),
+    st.integers(0, 1000),
+)
+def test_a_mean_without_some_is_that_of_the_others_to_the_bit(bad, arrival, seed):
+    strategy, found = leave_out(bad, seed, arrival)
+    clients = strategy.traffic.clients
+    assert sorted(strategy.traffic.failed) == sorted(clients[place] for place in bad)
+    expected = WeightedMean(model(*np.zeros(50)))
+    for place, reply in enumerate(replies_of(strategy, np.random.default_rng(seed))):
+        if place not in bad:
+            expected.add(reply.content["arrays"], 5)
+    np.testing.assert_array_equal(found, expected.result()["w"].numpy())
+
+
+def test_who_was_left_out_and_why_is_told_in_one_line():
+    strategy, _ = leave_out({1: raise_, 2: vanish, 4: diverge})
+    clients = strategy.traffic.clients
+    assert strategy.traffic.failed == {
+        clients[1]: "ValueError: no such file",
+        clients[2]: "it did not reply",
+        clients[4]: "its 'w' holds a number that is not finite",
+    }
+
+
+def test_a_long_reason_is_cut():
+    strategy = make_strategy(clients_per_round=2, on_client_failure="leave_out")
+    messages = ask(strategy)
+    replies = [failing(messages[0], "x" * 10**6), train_reply(messages[1], model(1, 2), 5)]
+    strategy.aggregate_train(1, replies)
+    assert strategy.traffic.failed == {client_of(messages[0]): "x" * 200}
+
+
+def test_who_failed_is_forgotten_in_the_next_round():
+    strategy, _ = leave_out({0: vanish})
+    play(strategy)
+    assert strategy.traffic.failed == {}
+
+
+def test_a_round_in_which_everybody_fails_ends_the_run_all_the_same():
+    strategy = make_strategy(clients_per_round=3, on_client_failure="leave_out")
+    messages = ask(strategy, round_=4)
+    replies = [failing(message, f"reason {client_of(message)}\nmore") for message in messages]
+    first = client_of(messages[0])
+    with pytest.raises(ClientFailedError) as caught:
+        strategy.aggregate_train(4, reversed(replies))
+    assert str(caught.value) == (
+        f"All clients of round 4 failed, client {first} because: reason {first}"
+    )
+
+
+def test_what_a_failed_client_sent_counts_as_received():
+    strategy = make_strategy(clients_per_round=4, on_client_failure="leave_out")
+    messages = ask(strategy)
+    replies = [train_reply(message, model(1, 2), 5) for message in messages]
+    replies[0] = train_reply(messages[0], model(1, 2, 3), 5)
+    replies[1] = failing(messages[1])
+    strategy.aggregate_train(1, replies[:3])
+    assert strategy.traffic.bytes_up == weight(replies[0].content) + weight(replies[2].content)
+    assert strategy.traffic.bytes_down == sum(weight(message.content) for message in messages)
+
+
+def test_a_reply_is_added_as_soon_as_those_before_it_are_there():
+    """The server works while later clients still train."""
+    strategy = make_strategy(clients_per_round=4)
+    added = []
+
+    def replies():
+        messages = ask(strategy)
+        size = weight(train_reply(messages[0], model(1, 2), 5).content)
+        for place in (1, 0, 3, 2):
+            added.append(strategy.traffic.bytes_up // size)
+            yield train_reply(messages[place], model(1, 2), 5)
+
+    arriving = replies()
+    first = next(arriving)
+    strategy.aggregate_train(1, itertools.chain([first], arriving))
+    assert added == [0, 0, 2, 2]
+
+
+def test_nothing_but_the_model_goes_from_round_to_round():
+    strategy = make_strategy()
+    play(strategy)
+    assert not strategy.state()
+    other = make_strategy()
+    other.restore(strategy.state())
+    assert [client_of(m) for m in ask(other, 2)] == [client_of(m) for m in ask(strategy, 2)]
 
 
 def test_a_dropped_straggler_is_not_missed():

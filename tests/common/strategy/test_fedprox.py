@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, ConfigRecord
+from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from flwr.clientapp import ClientApp
+from hypothesis import given
+from hypothesis import strategies as st
 
 from common.engine.inline import InlineGrid
 from common.errors import UserInputError
@@ -18,7 +20,7 @@ ROUNDS = range(1, 16)
 
 def make(strategy, fraction, seed=0, num_epochs=E, **options):
     nodes = InlineGrid(None, NUM_CLIENTS, {}).nodes
-    return strategy(nodes, K, num_epochs, fraction, seed, **options)
+    return strategy(nodes, [1] * NUM_CLIENTS, K, num_epochs, fraction, seed, **options)
 
 
 def play(strategy, rounds=ROUNDS):
@@ -118,3 +120,52 @@ def test_one_epoch_with_stragglers_is_refused():
         make(FedProx, 0.1, num_epochs=1, mu=1.0)
     make(FedProx, 0.0, num_epochs=1, mu=1.0)
     make(FedProx, 0.1, num_epochs=2, mu=1.0)
+
+
+def test_a_failed_client_is_left_out_if_asked_to():
+    assert make(FedProx, 0.5, mu=1.0).on_client_failure == "end"
+    assert make(FedProx, 0.5, mu=1.0, on_client_failure="leave_out").on_client_failure == (
+        "leave_out"
+    )
+
+
+@given(
+    st.lists(st.sampled_from([0.5, 1.0, 2.0, 3.0]), max_size=20),
+    st.lists(st.sampled_from([0.5, 1.0, 2.0, 3.0]), max_size=20),
+)
+def test_a_restored_strategy_goes_on_as_if_nothing_had_happened(before, after):
+    strategy = make(FedProx, 0.5, mu=0.2, adaptive_mu=True)
+    for loss in before:
+        strategy.observe_train_loss(loss)
+    restored = make(FedProx, 0.5, mu=0.2, adaptive_mu=True)
+    restored.restore(strategy.state())
+    assert restored.mu == strategy.mu
+    for loss in after:
+        strategy.observe_train_loss(loss)
+        restored.observe_train_loss(loss)
+        assert restored.mu == strategy.mu
+
+
+def test_the_state_is_that_of_its_moment():
+    strategy = make(FedProx, 0.5, mu=0.0, adaptive_mu=True)
+    strategy.observe_train_loss(1.0)
+    state = strategy.state()
+    for loss in (2.0, 3.0):
+        strategy.observe_train_loss(loss)
+    assert strategy.mu == 0.2
+    strategy.restore(state)
+    assert strategy.mu == 0.0
+
+
+def test_a_fixed_mu_needs_no_state():
+    strategy = make(FedProx, 0.5, mu=0.5)
+    assert not strategy.state()
+    strategy.restore(RecordDict())
+    assert strategy.mu == 0.5
+
+
+def test_an_adaptive_mu_cannot_do_without_its_state():
+    strategy = make(FedProx, 0.5, mu=0.5, adaptive_mu=True)
+    with pytest.raises(KeyError):
+        strategy.restore(RecordDict())
+    assert strategy.mu == 0.5

@@ -25,6 +25,7 @@ def main(grid: Grid, context: Context) -> None:
     work = arrays.work
     strategy = FedProx(
         nodes=nodes_by_partition(grid, arrays.num_examples),
+        num_examples=arrays.num_examples,
         clients_per_round=work.clients_per_round,
         num_epochs=work.num_epochs,
         stragglers_fraction=0.0,

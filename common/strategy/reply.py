@@ -1,0 +1,72 @@
+"""What a client's reply must be before its model is averaged."""
+
+from typing import Any
+
+import numpy as np
+from flwr.app import ArrayRecord, Message
+from numpy.typing import NDArray
+
+from common.arrays import view
+from common.protocol import ARRAYS, METRICS, NUM_EXAMPLES
+
+
+class BadReplyError(ValueError):
+    """A reply that cannot be averaged; the message says why, as what the client did."""
+
+
+def read_reply(reply: Message, w_global: ArrayRecord, n_k: int) -> ArrayRecord:
+    """Return the model of a client that answered as asked.
+
+    Args:
+        reply: The client's reply.
+        w_global: The model of the round: a client's has its keys, shapes and types.
+        n_k: The client's examples, which it must report, for they are its weight.
+
+    Raises:
+        BadReplyError: The client raised or did not reply, or its model or n_k cannot be used: a
+            missing or an extra tensor, another shape or type, a value that is not finite, or
+            another number of examples.
+    """
+    if reply.has_error():
+        raise BadReplyError(reply.error.reason or "it gave no reason")
+    w_k = reply.content.array_records.get(ARRAYS)
+    metrics = reply.content.metric_records.get(METRICS)
+    if w_k is None or metrics is None:
+        raise BadReplyError(f"its reply has no {ARRAYS if w_k is None else METRICS!r}")
+    reported = metrics.get(NUM_EXAMPLES)
+    if type(reported) is not int or reported != n_k:
+        raise BadReplyError(f"it reports {reported!r:.50} examples, but has {n_k}")
+    _require_same_tensors(w_k, w_global)
+    for key, w in w_global.items():
+        _require_usable(key, w_k, w.dtype, tuple(w.shape))
+    return w_k
+
+
+def _require_same_tensors(w_k: ArrayRecord, w_global: ArrayRecord) -> None:
+    missing, extra = w_global.keys() - w_k.keys(), w_k.keys() - w_global.keys()
+    if missing:
+        raise BadReplyError(f"its model lacks {min(missing)!r}")
+    if extra:
+        raise BadReplyError(f"its model has {min(extra)!r:.50}, which the global model has not")
+
+
+def _require_usable(key: str, w_k: ArrayRecord, dtype: str, shape: tuple[int, ...]) -> None:
+    try:
+        w = view(w_k[key])
+    except Exception as error:  # NumPy raises errors of many kinds at a header that is none.
+        raise BadReplyError(f"the bytes of its {key!r} are no array ({error!s:.80})") from None
+    if w.shape != shape or str(w.dtype) != dtype:
+        found = f"{w.dtype!s:.50}{list(w.shape)!s:.100}"
+        raise BadReplyError(f"its {key!r} is {found}, not {dtype}{list(shape)}")
+    if not is_finite(w):
+        raise BadReplyError(f"its {key!r} holds a number that is not finite")
+
+
+def is_finite(w: NDArray[Any]) -> bool:
+    """Whether there is neither NaN nor infinity in an array.
+
+    Either shows in the sum, which costs half of asking each number. A sum that only overflowed is
+    looked into.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(w.sum()) or np.isfinite(w).all())

@@ -47,3 +47,8 @@ def answer(client_app: ClientApp, message: Message, context: Context) -> Message
         summary = f"{type(error).__name__}: {error}"
         reason = f"{summary}\n{''.join(traceback.format_exception(error))}"
         return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason), reply_to=message)
+
+
+def fail(message: Message, reason: str) -> Message:
+    """Answer in the place of a client whose process is gone."""
+    return Message(Error(ErrorCode.CLIENT_APP_CRASHED, reason), reply_to=message)

@@ -212,7 +212,7 @@ def _num_clients(values: Mapping[str, Scalar]) -> int:
 
 def _resource(values: Mapping[str, Scalar], key: str, default: float) -> float:
     value = values.get(key, default)
-    if isinstance(value, bool | str) or not 0 <= value < math.inf:
+    if isinstance(value, bool | str) or not 0 <= value < 2**31:
         raise UserInputError(f"{key}={value!r} is not allowed: it must be a number from 0.")
     return float(value)
 

@@ -28,7 +28,8 @@ def partition_id(node: int) -> int:
 class SimulationGrid(Grid):
     """A grid whose nodes are the partitions 0..num_clients-1 of a data set.
 
-    What a client keeps in ``context.state`` is there again when it next takes part.
+    What a client keeps in ``context.state`` is there again when it next takes part; a client whose
+    reply is an error keeps what it had before.
 
     Args:
         num_clients: Number of clients.
@@ -39,6 +40,9 @@ class SimulationGrid(Grid):
             is asked for is estimated from it.
         num_workers: Clients that answer at the same time.
         client_seconds: What the clients' apps took so far, summed over clients.
+        client_states: What each client keeps for later rounds, by partition id; only clients that
+            ever kept something. May be set, to go on with a run. No record dict in it is ever
+            changed: a client that answers again has a new one, and one that fails the one it had.
     """
 
     engine: str
@@ -50,7 +54,7 @@ class SimulationGrid(Grid):
         self.num_workers = 1
         self.client_seconds = 0.0
         self._run = make_run()
-        self._states: dict[int, RecordDict] = {}
+        self.client_states: dict[int, RecordDict] = {}
         self._replies: dict[str, Message] = {}
         self._num_pushed = 0
 
@@ -135,8 +139,8 @@ class SimulationGrid(Grid):
         return partition_id(message.metadata.dst_node_id)
 
     def _keep_state(self, client: int, state: RecordDict) -> None:
-        if state or client in self._states:
-            self._states[client] = state
+        if state or client in self.client_states:
+            self.client_states[client] = state
 
 
 def make_context(

@@ -1,5 +1,6 @@
 """Clients one after another in this process: for debugging, a notebook, a machine without Ray."""
 
+import copy
 import time
 from collections.abc import Iterator, Sequence
 
@@ -31,9 +32,12 @@ class InlineGrid(SimulationGrid):
 
     def _answer_one(self, message: Message) -> Message:
         client = self._client(message)
-        context = make_context(client, self.num_clients, self.run_config, self._states.get(client))
+        # A copy: what a client that fails has changed is forgotten.
+        state = copy.deepcopy(self.client_states.get(client))
+        context = make_context(client, self.num_clients, self.run_config, state)
         start = time.perf_counter()
         reply = answer(self._client_app, message, context)
         self.client_seconds += time.perf_counter() - start
-        self._keep_state(client, context.state)
+        if not reply.has_error():
+            self._keep_state(client, context.state)
         return reply

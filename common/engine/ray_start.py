@@ -2,6 +2,8 @@
 
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -35,7 +37,7 @@ def connect(ray_address: str) -> None:
         ray.shutdown()
     if not ray_address:
         print("Starting Ray.", flush=True)
-        with _on_loopback(), _only_what_actors_need():
+        with _own_sigterm_handler(), _on_loopback(), _only_what_actors_need():
             ray.init(
                 address="local",
                 include_dashboard=False,
@@ -46,12 +48,26 @@ def connect(ray_address: str) -> None:
             )
         return
     try:
-        ray.init(address=ray_address, log_to_driver=False, logging_level=logging.WARNING)
+        with _own_sigterm_handler():
+            ray.init(address=ray_address, log_to_driver=False, logging_level=logging.WARNING)
     except (ConnectionError, ValueError) as error:
         raise UserInputError(
             f"ray_address={ray_address!r} is not allowed: it must be empty or the address of a "
             f"running Ray cluster ({error})."
         ) from None
+
+
+@contextmanager
+def _own_sigterm_handler() -> Iterator[None]:
+    """Leave SIGTERM to the program: Ray would exit there and then."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Nobody can set a handler here, Ray included.
+        return
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Run a server app and a client app in this process or on Ray."""
 
+import math
 from typing import Literal
 
 from flwr.app import Context, RecordDict, UserConfig
@@ -41,6 +42,7 @@ def run(
     num_cpus: float = 1.0,
     num_gpus: float = 0.0,
     ray_address: str = "",
+    client_timeout: float = math.inf,
 ) -> None:
     """Run a server app against simulated clients; both apps are those that `flwr run` takes.
 
@@ -54,9 +56,13 @@ def run(
         num_cpus: CPUs that a worker reserves.
         num_gpus: GPUs that a worker reserves.
         ray_address: Empty for a Ray of our own, else the address of a cluster.
+        client_timeout: Seconds after which a client of the Ray engine is stopped, and answered for
+            with an error; ``math.inf`` to wait for as long as it takes. The inline engine can stop
+            no client.
 
     Raises:
         UserInputError: The machine or cluster cannot hold one worker.
+        ClientFailedError: No machine is left that can hold a worker.
     """
     grid: SimulationGrid
     if engine == "inline":
@@ -66,7 +72,14 @@ def run(
         from common.engine.ray_engine import RayGrid
 
         grid = RayGrid(
-            client_app, num_clients, clients_per_round, run_config, num_cpus, num_gpus, ray_address
+            client_app,
+            num_clients,
+            clients_per_round,
+            run_config,
+            num_cpus,
+            num_gpus,
+            ray_address,
+            client_timeout,
         )
     become_server()
     context = Context(

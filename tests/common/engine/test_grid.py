@@ -2,7 +2,6 @@
 
 import copy
 import os
-import signal
 import socket
 import struct
 import sys
@@ -23,7 +22,6 @@ from common.engine.grid import node_id, partition_id
 from common.engine.inline import InlineGrid
 from common.engine.ray_engine import RayGrid
 from common.engine.worker_pool import worker_pool
-from common.errors import ClientFailedError
 from common.protocol import TrainInstruction, count_bytes
 
 # The workers cannot import this module: send its functions as they are.
@@ -36,17 +34,6 @@ def _server_process(monkeypatch):
     for name in ("_run_id", "_task_id", "_node_id"):
         monkeypatch.setattr(TaskIdentity, name, None)
     become_server()
-
-
-@pytest.fixture(scope="module")
-def num_cpus():
-    """CPUs a worker such that three fit; Ray ends with the module."""
-    with pytest.MonkeyPatch.context() as patch:
-        # Otherwise Ray has its own opinion, in a container.
-        patch.setenv("RAY_USE_MULTIPROCESSING_CPU_COUNT", "1")
-        yield round(os.cpu_count() / 3 - 0.001, 3)
-        ray.shutdown()
-        worker_pool.cache_clear()
 
 
 @pytest.fixture(params=["inline", "ray"])
@@ -181,6 +168,47 @@ def test_a_client_that_raises_answers_with_its_error(make_grid):
     assert summary == "FileNotFoundError: client 1 has no data"
     assert "Traceback" in traceback
     assert ", in query" in traceback
+
+
+def test_a_client_that_fails_has_the_state_again_that_it_had(make_grid):
+    """Also if it has changed what was in there, and if it returns its error."""
+    grid = make_grid(moody_app)
+    seen = []
+    for mood in ("good", "bad", "good", "sad", "good"):
+        before = grid.client_states.get(0)
+        (reply,) = grid.send_and_receive(ask([0], mood=ConfigRecord({"is": mood})))
+        assert reply.has_error() == (mood != "good")
+        # The record dict of another time is never changed, for who still writes it to disk.
+        assert (grid.client_states[0] is before) == reply.has_error()
+        seen.append(list(grid.client_states[0]["visits"]["moods"]))
+    assert seen == [["good"]] * 2 + [["good"] * 2] * 2 + [["good"] * 3]
+    (reply,) = grid.send_and_receive(ask([1], mood=ConfigRecord({"is": "bad"})))
+    assert 1 not in grid.client_states
+
+
+def test_a_run_may_go_on_with_the_states_of_another(make_grid):
+    first, second = make_grid(app), make_grid(app)
+    list(first.send_and_receive(ask([0, 1])))
+    second.client_states = dict(first.client_states)
+    (reply,) = second.send_and_receive(ask([1]))
+    assert reply.content["metrics"]["visits"] == [1, 1]
+    assert first.client_states[1]["visits"]["by"] == [1]
+
+
+moody_app = ClientApp()
+"""Changes its state before it fails."""
+
+
+@moody_app.train()
+def feel(message, context):
+    mood = message.content["mood"]["is"]
+    if "visits" in context.state:
+        context.state["visits"]["moods"].append(mood)
+    else:
+        context.state["visits"] = ConfigRecord({"moods": [mood]})
+    if mood == "bad":
+        raise RuntimeError("a bad day")
+    return Message(Error(0, "no"), reply_to=message) if mood == "sad" else reply_with(message)
 
 
 def test_replies_wait_until_they_are_pulled_and_are_given_once(make_grid):
@@ -335,7 +363,7 @@ def test_a_round_is_dealt_out_by_the_work_that_it_asks_for(make_ray_grid):
 
 
 waiting_app = ClientApp()
-"""Client 0 answers at once; the others wait for a file, or end their process."""
+"""Client 0 answers at once; the others wait for a file."""
 
 
 @waiting_app.train()
@@ -344,14 +372,6 @@ def wait(message, context):
     while client > 0 and not Path(context.run_config["file"]).exists():
         time.sleep(0.01)
     return reply_with(message, client=client)
-
-
-@waiting_app.query()
-def die(message, context):
-    client = context.node_config["partition-id"]
-    if client == 4:
-        os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(60)
 
 
 def test_a_reply_is_there_while_others_still_work(make_ray_grid, tmp_path):
@@ -391,8 +411,8 @@ def test_what_a_client_keeps_holds_no_shared_memory(make_grid):
     grid = make_grid(echo_app)
     replies = list(grid.send_and_receive(ask(range(3), arrays=arrays(*range(100_000)))))
     for client, reply in enumerate(replies):
-        assert type(grid._states[client]["kept"]["w"].data) is bytes
-        assert grid._states[client]["kept"] == reply.content["arrays"]
+        assert type(grid.client_states[client]["kept"]["w"].data) is bytes
+        assert grid.client_states[client]["kept"] == reply.content["arrays"]
 
 
 echo_app = ClientApp()
@@ -403,17 +423,6 @@ echo_app = ClientApp()
 def echo(message, context):
     context.state["kept"] = message.content["arrays"]
     return Message(RecordDict({"arrays": message.content["arrays"]}), reply_to=message)
-
-
-# Kills the pool: after those who want it as it is.
-def test_a_worker_that_dies_is_noticed_at_once_and_replaced(make_ray_grid):
-    grid = make_ray_grid(waiting_app)
-    messages = [Message(RecordDict(), node_id(client), "query") for client in (0, 2, 4)]
-    start = time.monotonic()
-    with pytest.raises(ClientFailedError, match=r"^The worker of clients \[4\] died: "):
-        list(grid.send_and_receive(messages))
-    assert time.monotonic() - start < 30
-    assert len(list(make_ray_grid(app).send_and_receive(ask(range(3))))) == 3
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

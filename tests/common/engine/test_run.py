@@ -77,5 +77,5 @@ def test_the_ray_engine_is_told_its_resources(monkeypatch):
         ray_engine, "RayGrid", lambda *arguments: asked.append(arguments) or InlineGrid(None, 7, {})
     )
     resources = {"num_cpus": 0.5, "num_gpus": 0.25, "ray_address": "auto"}
-    grid_of(num_clients=7, clients_per_round=1, engine="ray", **resources)
-    assert asked == [(client_app, 7, 1, {"factor": 1}, 0.5, 0.25, "auto")]
+    grid_of(num_clients=7, clients_per_round=1, engine="ray", **resources, client_timeout=2.5)
+    assert asked == [(client_app, 7, 1, {"factor": 1}, 0.5, 0.25, "auto", 2.5)]

@@ -1,15 +1,18 @@
 """How many workers a pool has, and what it refuses; test_grid.py has a real Ray."""
 
 import os
+from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import pytest
 import ray
 import torch
+from ray.exceptions import RayActorError
 
 from common.engine import worker, worker_pool
 from common.engine.worker import Worker
 from common.engine.worker_pool import WorkerPool
-from common.errors import UserInputError
+from common.errors import ClientFailedError, UserInputError
 
 
 @pytest.fixture
@@ -109,24 +112,157 @@ def test_an_address_where_no_cluster_is_is_refused(monkeypatch, address):
         WorkerPool(1.0, 0.0, address)
 
 
-def test_a_worker_is_started_when_it_is_wanted_and_stays(ray_of, monkeypatch):
-    started = []
+class FakeRay:
+    """Machines of one CPU, a worker each; a worker runs when it is told to."""
 
-    class Actor:
-        @staticmethod
-        def remote(environment):
-            started.append(environment)
-            return len(started)
+    def __init__(self, num_machines):
+        self.num_machines = num_machines
+        self.environments = []
+        self.running = set()
+        self.failed = set()
+        self.killed = []
+        self.waits = []
 
-    ray_of({"CPU": 3.0})
-    monkeypatch.setattr(ray, "remote", lambda **resources: lambda cls: Actor)
+    def remote(self, **resources):
+        return lambda cls: SimpleNamespace(remote=self.start)
+
+    def start(self, environment):
+        self.environments.append(environment)
+        number = len(self.environments)
+        return FakeWorker(number, SimpleNamespace(remote=lambda: number))
+
+    def nodes(self):
+        return [{"Alive": True, "Resources": {"CPU": 1.0}}] * self.num_machines
+
+    def wait(self, references, timeout=None):
+        if timeout:
+            self.waits.append(timeout)
+            if len(self.waits) == 3:
+                self.running.update(references)
+        settled = self.running | self.failed
+        ready = [reference for reference in references if reference in settled][:1]
+        return ready, [reference for reference in references if reference not in ready]
+
+    def get(self, reference):
+        if reference in self.failed:
+            raise RayActorError
+
+    def kill(self, worker):
+        self.killed.append(worker.number)
+
+
+@dataclass(frozen=True)
+class FakeWorker:
+    number: int
+    __ray_ready__: object = field(compare=False)
+
+
+@pytest.fixture
+def fake_ray(monkeypatch):
+    fake = FakeRay(3)
+    monkeypatch.setattr(worker_pool, "connect", lambda address: None)
+    monkeypatch.setattr(worker_pool, "share_arrays", lambda: None)
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    for name in ("remote", "nodes", "wait", "get", "kill"):
+        monkeypatch.setattr(ray, name, getattr(fake, name))
+    return fake
+
+
+def numbers(workers):
+    return [worker.number for worker in workers]
+
+
+def test_a_worker_is_started_when_it_is_wanted_and_stays(fake_ray, monkeypatch):
     monkeypatch.setenv("FLOWERBED_DATA", "/data")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     pool = WorkerPool(1.0, 0.0, "")
-    assert started == []
-    assert [list(pool.workers(wanted)) for wanted in (1, 2, 1, 9)] == [[1], [1, 2], [1], [1, 2, 3]]
-    assert all(environment["FLOWERBED_DATA"] == "/data" for environment in started)
-    assert all("XDG_CACHE_HOME" not in environment for environment in started)
+    assert fake_ray.environments == []
+    found = [numbers(pool.workers(wanted)) for wanted in (1, 2, 1, 9)]
+    assert found == [[1], [1, 2], [1], [1, 2, 3]]
+    assert all(environment["FLOWERBED_DATA"] == "/data" for environment in fake_ray.environments)
+    assert all("XDG_CACHE_HOME" not in environment for environment in fake_ray.environments)
+
+
+def test_a_worker_is_replaced_and_the_new_one_left_out_until_it_runs(fake_ray):
+    pool = WorkerPool(1.0, 0.0, "")
+    first, *_ = pool.workers(3)
+    new = pool.replace(first)
+    assert new.number == 4
+    assert fake_ray.killed == [1]
+    assert numbers(pool.workers(3)) == [2, 3]
+    fake_ray.running.add(4)
+    assert numbers(pool.workers(3)) == [2, 3, 4]
+
+
+def test_a_new_worker_is_waited_for_if_there_are_no_others(fake_ray):
+    pool = WorkerPool(1.0, 0.0, "")
+    (first,) = pool.workers(1)
+    fake_ray.running.add(1)
+    new = pool.replace(first)
+    assert numbers(pool.workers(1)) == [new.number] == [2]
+
+
+def test_a_worker_that_failed_to_start_is_replaced_but_not_for_ever(fake_ray):
+    pool = WorkerPool(1.0, 0.0, "")
+    first, *_ = pool.workers(3)
+    fake_ray.running |= {1, 2, 3}
+    pool.replace(first)
+    for number in range(4, 10):  # As many as there are places, and three.
+        fake_ray.failed.add(number)
+        assert numbers(pool.workers(3)) == [2, 3]
+    fake_ray.failed.add(10)
+    with pytest.raises(ClientFailedError, match=r"^No worker starts any more: 7 in a row "):
+        pool.workers(3)
+
+
+def test_no_more_workers_than_the_machines_that_are_left_hold(fake_ray):
+    pool = WorkerPool(1.0, 0.0, "")
+    first, second, third = pool.workers(3)
+    fake_ray.num_machines = 2
+    assert pool.replace(first) in (second, third)
+    assert numbers(pool.workers(3)) == [2, 3]
+    fake_ray.num_machines = 0
+    problem = (
+        r"^No machine of the Ray cluster is left that can hold a worker with "
+        r"client_resources\.num_cpus=1\.0 and client_resources\.num_gpus=0\.0\.$"
+    )
+    for _ in range(2):  # Also for the next run.
+        with pytest.raises(ClientFailedError, match=problem):
+            pool.replace(second)
+        with pytest.raises(ClientFailedError, match=problem):
+            pool.workers(3)
+    fake_ray.num_machines = 1  # It is back.
+    assert len(pool.workers(3)) == 1
+
+
+def test_a_worker_is_discarded_once(fake_ray):
+    pool = WorkerPool(1.0, 0.0, "")
+    first, _ = pool.workers(2)
+    pool.discard(first)
+    pool.discard(first)
+    assert fake_ray.killed == [1]
+    assert numbers(pool.workers(2)) == [2, 3]
+
+
+def test_who_waits_for_a_busy_cluster_is_told_so_once(fake_ray, capsys):
+    pool = WorkerPool(1.0, 0.0, "")
+    pool.workers(2)
+    capsys.readouterr()
+    pool.wait_for_a_worker()
+    assert fake_ray.waits == [30, 30, 30]
+    assert capsys.readouterr().out == (
+        "No worker has started for 30 s: waiting for free CPUs or GPUs of the cluster.\n"
+    )
+    pool.wait_for_a_worker()
+    assert capsys.readouterr().out == ""
+
+
+def test_nobody_waits_for_a_cluster_that_is_gone(fake_ray):
+    pool = WorkerPool(1.0, 0.0, "")
+    pool.workers(2)
+    fake_ray.num_machines = 0
+    with pytest.raises(ClientFailedError, match=r"^No machine "):
+        pool.wait_for_a_worker()
 
 
 def test_a_worker_has_the_variables_of_the_server_and_one_thread(monkeypatch):

@@ -15,7 +15,8 @@ def load(name: str) -> ArrayDataset:
     :func:`synthetic` is generated, from parameters, and so has a function of its own.
 
     Raises:
-        UserInputError: The data set is neither on disk nor reachable.
+        UserInputError: The data set is neither on disk nor reachable, or damaged, or not what its
+            name says; or the cache folder cannot be used.
         KeyError: There is no loader of that name.
     """
     return _LOADERS[name]()

@@ -1,18 +1,27 @@
 """MNIST (LeCun et al. 1998), the official split."""
 
-import io
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
-from PIL import Image
 
 from common.data.arrays import ArrayDataset
-from common.data.store import fingerprint, load_table, memory_mapped
+from common.data.cache import Layout, memory_mapped
+from common.data.columns import decode_images, decode_labels
+from common.data.store import fingerprint, load_split
 
 SPLITS = ("train", "test")
 NUM_CLASSES = 10
+HEIGHT = WIDTH = 28
+
+# Part of the cache's key: to be counted up when the same files are decoded to something else.
+_DECODING = 2
+_LAYOUTS = {
+    "x_train": Layout(np.uint8, (HEIGHT, WIDTH)),
+    "y_train": Layout(np.int64, ()),
+    "x_test": Layout(np.uint8, (HEIGHT, WIDTH)),
+    "y_test": Layout(np.int64, ()),
+}
 
 
 def mnist() -> ArrayDataset:
@@ -22,9 +31,11 @@ def mnist() -> ArrayDataset:
         Images uint8 [60000, 28, 28] and [10000, 28, 28], labels int64, ten classes.
 
     Raises:
-        UserInputError: It is neither on disk nor reachable.
+        UserInputError: It is neither on disk nor reachable, or damaged, or not MNIST; or the cache
+            folder cannot be used.
     """
-    arrays = memory_mapped(f"mnist-{fingerprint('mnist', SPLITS)}", _decode)
+    key = f"mnist-{_DECODING}-{fingerprint('mnist', SPLITS)}"
+    arrays = memory_mapped(key, _LAYOUTS, _decode)
     return ArrayDataset(
         x_train=arrays["x_train"],
         y_train=arrays["y_train"],
@@ -36,16 +47,8 @@ def mnist() -> ArrayDataset:
 
 def _decode() -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {}
-    for split in SPLITS:
-        table = load_table("mnist", "ylecun/mnist", split)
-        arrays[f"x_{split}"] = _images(table)
-        arrays[f"y_{split}"] = table["label"].to_numpy().astype(np.int64)
+    for name in SPLITS:
+        split = load_split("mnist", "ylecun/mnist", name, ("image.bytes", "label"))
+        arrays[f"y_{name}"] = decode_labels(split, "label", NUM_CLASSES)
+        arrays[f"x_{name}"] = decode_images(split, "image", "L", HEIGHT, WIDTH)
     return arrays
-
-
-def _images(table: pa.Table) -> NDArray[np.uint8]:
-    encoded = pa.compute.struct_field(table["image"], "bytes").to_pylist()
-    images = np.empty((len(encoded), 28, 28), dtype=np.uint8)
-    for i, png in enumerate(encoded):
-        images[i] = np.asarray(Image.open(io.BytesIO(png)))
-    return images

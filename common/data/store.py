@@ -1,42 +1,105 @@
-"""Data sets as stored: parquet files in the Hugging Face schema, decoded once into arrays.
+"""Data sets as stored: parquet files in the Hugging Face schema, on disk or from the hub."""
 
-The decoded arrays are plain ``.npy`` files in the user's cache folder, memory-mapped read-only,
-so that every worker of a host shares one copy through the page cache.
-"""
-
+import errno
 import hashlib
 import os
-import shutil
-import tempfile
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from common.errors import UserInputError
 
-Arrays = dict[str, NDArray[Any]]
+# More than any data set that is decoded as a whole has. Ten bytes of a parquet file can stand
+# for any number of equal rows.
+MOST_ROWS = 2_000_000
+MOST_BYTES = 2**30
+# Rows read at a time: what a file asks for is noticed before it takes much memory.
+_BATCH = 256
 
 
-def load_table(name: str, hub_name: str, split: str) -> pa.Table:
-    """Return one split of a data set, images still encoded.
+@dataclass(frozen=True)
+class Split:
+    """One split of a data set as stored, its images still encoded.
+
+    Attributes:
+        dataset: Name of the data set, the value of the key ``dataset``.
+        source: The file, or the data set's name on the hub.
+        table: The rows, at least one.
+    """
+
+    dataset: str
+    source: str
+    table: pa.Table
+
+    def refused(self, rule: str) -> UserInputError:
+        """Return the error that says what this split must be, and is not."""
+        return _refused(self.dataset, self.source, rule)
+
+
+def load_split(name: str, hub_name: str, split: str, columns: Sequence[str]) -> Split:
+    """Load one split of a data set from disk if it is there, else from the hub.
 
     Args:
         name: Folder below ``$FLOWERBED_DATA`` that may hold ``<split>.parquet``.
         hub_name: Name of the data set on the Hugging Face hub.
         split: Name of the split, e.g. "train".
+        columns: What to read of the file, a field of a struct as "column.field". Those that it
+            does not have are not in the table, either.
 
     Raises:
-        UserInputError: The data set is neither on disk nor reachable.
+        UserInputError: The split is neither on disk nor reachable, cannot be read, or has no rows.
     """
-    local = _local_file(name, split)
-    if local is not None:
-        return pq.read_table(local)
+    file = _local_file(name, split)
+    if file is not None:
+        table, source = _read_parquet(name, file, columns), str(file)
+    else:
+        table, source = _from_hub(name, hub_name, split), f"{hub_name}/{split}"
+    if table.num_rows == 0:
+        raise _refused(name, source, "must have at least one row")
+    return Split(name, source, table)
+
+
+def _refused(name: str, source: str, rule: str) -> UserInputError:
+    return UserInputError(f"dataset={name!r} cannot be loaded: {source!r} {rule}.")
+
+
+def _read_parquet(name: str, file: Path, columns: Sequence[str]) -> pa.Table:
+    try:
+        if file.exists() and not file.is_file():  # To open a pipe would be to wait for its writer.
+            raise OSError(errno.EINVAL, "it is no file")
+        with file.open("rb") as stream:
+            parquet = pq.ParquetFile(stream, page_checksum_verification=True)
+            batches = list(_up_to_limits(parquet.iter_batches(_BATCH, columns=list(columns))))
+            if not batches:
+                return parquet.schema_arrow.empty_table()
+            return pa.Table.from_batches(batches)
+    except _TooMuchError:
+        rule = f"must have at most {MOST_ROWS:,} rows and {MOST_BYTES // 2**20:,} MiB of them"
+        raise _refused(name, str(file), rule) from None
+    except Exception as error:  # Arrow raises a dozen unrelated types for a damaged file.
+        rule = f"must be a parquet file, whole and readable ({_reason(error)})"
+        raise _refused(name, str(file), rule) from None
+
+
+class _TooMuchError(Exception):
+    pass
+
+
+def _up_to_limits(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    rows = size = 0
+    for batch in batches:
+        rows += batch.num_rows
+        size += batch.nbytes
+        if rows > MOST_ROWS or size > MOST_BYTES:
+            raise _TooMuchError
+        yield batch
+
+
+def _from_hub(name: str, hub_name: str, split: str) -> pa.Table:
     if not _hub_is_reachable():
         # Only what the hub client has downloaded before; otherwise it would retry for half a
         # minute. The variable is read when the client is imported.
@@ -44,7 +107,7 @@ def load_table(name: str, hub_name: str, split: str) -> pa.Table:
     import datasets
 
     try:
-        loaded = datasets.load_dataset(hub_name, split=split)
+        return datasets.load_dataset(hub_name, split=split).with_format("arrow")[:]
     except Exception as error:  # The hub client raises a dozen unrelated types when offline.
         root = os.environ.get("FLOWERBED_DATA")
         raise UserInputError(
@@ -52,7 +115,6 @@ def load_table(name: str, hub_name: str, split: str) -> pa.Table:
             f".parquet (FLOWERBED_DATA is {repr(root) if root else 'not set'}), or the Hugging "
             f"Face hub must be reachable, where it is {hub_name!r} ({type(error).__name__})."
         ) from None
-    return loaded.with_format("arrow")[:]
 
 
 def _hub_is_reachable() -> bool:
@@ -65,57 +127,44 @@ def _hub_is_reachable() -> bool:
 
 
 def fingerprint(name: str, splits: tuple[str, ...]) -> str:
-    """Identify the files that a data set would be decoded from, without reading them."""
+    """Identify the files that a data set would be decoded from, without reading them.
+
+    Raises:
+        UserInputError: One of them cannot be reached.
+    """
     parts = [name]
     for split in splits:
         local = _local_file(name, split)
         if local is None:
             parts.append("hub")
         else:
-            status = local.stat()
+            try:
+                status = local.stat()
+            except OSError as error:
+                rule = f"must be a parquet file, whole and readable ({_reason(error)})"
+                raise _refused(name, str(local), rule) from None
             parts.append(f"{local.resolve()}:{status.st_size}:{status.st_mtime_ns}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def memory_mapped(key: str, decode: Callable[[], Mapping[str, NDArray[Any]]]) -> Arrays:
-    """Return the arrays of ``decode``, which is called only when the cache has none for ``key``.
-
-    Args:
-        key: Names the arrays; a change of their source or of the decoding must change it.
-        decode: Makes the arrays, by name.
-
-    Returns:
-        The arrays, memory-mapped read-only.
-    """
-    folder = _cache_folder() / key
-    if not folder.is_dir():
-        _write(folder, decode())
-    return {file.stem: np.load(file, mmap_mode="r") for file in sorted(folder.glob("*.npy"))}
-
-
 def _local_file(name: str, split: str) -> Path | None:
+    """Return what is at the place for a split, be it a file that can be read or not."""
     root = os.environ.get("FLOWERBED_DATA")
     if not root:
         return None
-    file = Path(root).expanduser() / name / f"{split}.parquet"
-    return file if file.is_file() else None
-
-
-def _cache_folder() -> Path:
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root).expanduser() / "flowerbed"
-
-
-def _write(folder: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write all arrays or none: a folder under its final name is always whole."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
     try:
-        for name, array in arrays.items():
-            np.save(unfinished / f"{name}.npy", array, allow_pickle=False)
-        unfinished.rename(folder)
-    except OSError:
-        if not folder.is_dir():  # Otherwise another process was first: its copy is as good.
-            raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        file = Path(root).expanduser() / name / f"{split}.parquet"
+        file.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, RuntimeError) as error:  # The latter if "~name" is nobody's home.
+        raise UserInputError(
+            f"FLOWERBED_DATA={root!r} is not allowed: it must be a folder that can be read "
+            f"({_reason(error)})."
+        ) from None
+    return file
+
+
+def _reason(error: Exception) -> str:
+    """Return the system's words for what failed, or the type of an error that has none."""
+    return getattr(error, "strerror", None) or type(error).__name__

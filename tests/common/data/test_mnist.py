@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from common.data import load
+from common.errors import UserInputError
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
@@ -24,7 +25,7 @@ def test_decoded_once_and_mapped_from_the_cache(tiny_mnist, tmp_path, monkeypatc
     folders = list((tmp_path / "cache" / "flowerbed").iterdir())
     assert [folder.name.partition("-")[0] for folder in folders] == ["mnist"]
     module = sys.modules["common.data.mnist"]  # common.data.mnist is the function.
-    monkeypatch.setattr(module, "load_table", None)  # A second decoding would fail.
+    monkeypatch.setattr(module, "load_split", None)  # A second decoding would fail.
     again = load("mnist")
     for name in ARRAYS:
         assert isinstance(getattr(again, name), np.memmap)
@@ -62,3 +63,23 @@ def test_the_real_one(real_mnist):
     assert data.y_train[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
     assert data.x_train.mean() / 255 == pytest.approx(0.1307, abs=5e-5)
     assert data.x_train.std() / 255 == pytest.approx(0.3081, abs=5e-5)
+
+
+def test_labels_are_checked_when_they_are_loaded(tiny_mnist, tmp_path, write_split, monkeypatch):
+    for split, last in (("train", 9), ("test", 10)):
+        write_split(tmp_path / "mnist" / f"{split}.parquet", tiny_mnist.x_test[:2], [0, last])
+    monkeypatch.setenv("FLOWERBED_DATA", str(tmp_path))
+    with pytest.raises(
+        UserInputError, match=r"test\.parquet' must have labels from 0 to 9 .* has 10\.$"
+    ):
+        load("mnist")
+    assert not (tmp_path / "cache" / "flowerbed").exists()
+
+
+def test_images_are_28_pixels_square(tiny_mnist, tmp_path, write_split, monkeypatch):
+    images = np.zeros((1, 32, 32), np.uint8)
+    write_split(tmp_path / "mnist" / "train.parquet", images, [0])
+    write_split(tmp_path / "mnist" / "test.parquet", images, [0])
+    monkeypatch.setenv("FLOWERBED_DATA", str(tmp_path))
+    with pytest.raises(UserInputError, match=r"PNGs of 28 x 28 pixels .* is 32 x 32\.$"):
+        load("mnist")

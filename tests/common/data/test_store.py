@@ -1,178 +1,38 @@
 import os
-import subprocess
 import sys
 import time
 from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from common.data import load, store
-from common.data.store import fingerprint, load_table, memory_mapped
+from common.data.store import fingerprint, load_split
 from common.errors import UserInputError
 
-ARRAYS = {
-    "x": np.arange(12, dtype=np.uint8).reshape(3, 4),
-    "y": np.array([7, 8, 9], dtype=np.int64),
-}
+COLUMNS = ("image.bytes", "label")
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     """Where decoded arrays go in this test."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "flowerbed"
 
 
-def never():
-    raise AssertionError("decoded again")
-
-
-def names(folder):
-    return sorted(file.name for file in folder.iterdir())
-
-
-def test_arrays_come_back_as_they_were(cache):
-    for _ in range(2):
-        arrays = memory_mapped("key", lambda: ARRAYS)
-        assert arrays.keys() == ARRAYS.keys()
-        for name, array in ARRAYS.items():
-            assert arrays[name].dtype == array.dtype
-            np.testing.assert_array_equal(arrays[name], array)
-    assert names(cache) == ["key"]
-    assert names(cache / "key") == ["x.npy", "y.npy"]
-
-
-def test_decodes_once_a_key():
-    memory_mapped("key", lambda: ARRAYS)
-    memory_mapped("key", never)
-    other = memory_mapped("other", lambda: {"z": np.ones(2)})
-    assert list(other) == ["z"]
-    assert list(memory_mapped("key", never)) == ["x", "y"]
-
-
-def test_arrays_are_mapped_read_only(cache):
-    x = memory_mapped("key", lambda: ARRAYS)["x"]
-    assert isinstance(x, np.memmap)
-    assert os.fspath(x.filename) == os.fspath(cache / "key" / "x.npy")
-    with pytest.raises(ValueError, match="read-only"):
-        x[0, 0] = 1
-
-
-def test_cache_is_below_the_home_folder_by_default(tmp_path, monkeypatch):
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    memory_mapped("key", lambda: ARRAYS)
-    assert names(tmp_path / "home" / ".cache" / "flowerbed") == ["key"]
-
-
-class NotDecodableError(Exception):
-    pass
-
-
-def test_a_decode_that_raises_leaves_nothing(cache):
-    def fail():
-        raise NotDecodableError
-
-    with pytest.raises(NotDecodableError):
-        memory_mapped("key", fail)
-    assert not cache.exists() or names(cache) == []
-    assert list(memory_mapped("key", lambda: ARRAYS)) == ["x", "y"]
-
-
-def test_an_array_that_cannot_be_written_leaves_nothing(cache):
-    """The second array is refused (no pickle) when the first is on the disk already."""
-    arrays = {"x": ARRAYS["x"], "y": np.array([object()])}
-    with pytest.raises(ValueError, match="pickle"):
-        memory_mapped("key", lambda: arrays)
-    assert names(cache) == []
-    assert list(memory_mapped("key", lambda: ARRAYS)) == ["x", "y"]
-
-
-def test_a_full_disk_is_no_race(cache, monkeypatch):
-    def full(*args, **kwargs):
-        raise OSError("no space left")
-
-    monkeypatch.setattr(np, "save", full)
-    with pytest.raises(OSError, match="no space left"):
-        memory_mapped("key", lambda: ARRAYS)
-    assert names(cache) == []
-
-
-def test_what_a_killed_process_left_is_not_taken_for_a_copy(cache):
-    leftover = cache / "key-abc"
-    leftover.mkdir(parents=True)
-    np.save(leftover / "x.npy", np.zeros(1))
-    np.testing.assert_array_equal(memory_mapped("key", lambda: ARRAYS)["x"], ARRAYS["x"])
-
-
-def test_whoever_comes_second_takes_the_first_ones_copy(cache):
-    first = {"x": np.zeros(3), "y": np.zeros(3)}
-
-    def overtaken():
-        memory_mapped("key", lambda: first)  # Another process, from start to end.
-        return {"x": np.ones(3), "y": np.ones(3)}
-
-    arrays = memory_mapped("key", overtaken)
-    assert arrays["x"].tolist() == arrays["y"].tolist() == [0, 0, 0]
-    assert names(cache) == ["key"]
-
-
-RACER = """
-import os, sys, time
-from pathlib import Path
-
-import numpy as np
-
-from common.data.store import memory_mapped
-
-folder, me = Path(sys.argv[1]), int(sys.argv[2])
-
-
-def decode():
-    # Both are here before either goes on.
-    (folder / f"decoding-{me}").touch()
-    while len(list(folder.glob("decoding-*"))) < 2:
-        time.sleep(0.001)
-    return {name: np.full(100_000, me) for name in "abcd"}
-
-
-arrays = memory_mapped("key", decode)
-print({int(value) for array in arrays.values() for value in array}, sorted(arrays))
-"""
-
-
-def test_two_processes_at_once_leave_one_whole_copy(cache, tmp_path):
-    racers = [
-        subprocess.Popen(
-            [sys.executable, "-c", RACER, str(tmp_path), str(me)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for me in (1, 2)
-    ]
-    try:
-        results = [racer.communicate(timeout=60) for racer in racers]
-    finally:
-        for racer in racers:
-            racer.kill()
-            racer.wait()
-    assert [racer.returncode for racer in racers] == [0, 0], results
-    seen = {out for out, _ in results}
-    assert len(seen) == 1
-    assert seen.pop() in {f"{{{me}}} ['a', 'b', 'c', 'd']\n" for me in (1, 2)}
-    assert names(cache) == ["key"]
+def load_test_split():
+    return load_split("mnist", "ylecun/mnist", "test", COLUMNS)
 
 
 def test_local_file_is_read_as_it_is(tiny_mnist_folder, tiny_mnist_arrays, monkeypatch):
     monkeypatch.setenv("FLOWERBED_DATA", str(tiny_mnist_folder))
-    monkeypatch.setattr(store, "_hub_is_reachable", never)
-    table = load_table("mnist", "ylecun/mnist", "test")
-    assert table.column_names == ["image", "label"]
-    assert table["label"].to_pylist() == tiny_mnist_arrays.y_test.tolist()
-    assert table["image"][0].as_py()["bytes"].startswith(b"\x89PNG")
+    monkeypatch.setattr(store, "_hub_is_reachable", None)  # Nobody asks.
+    split = load_test_split()
+    assert split.source == str(tiny_mnist_folder / "mnist" / "test.parquet")
+    assert split.table.column_names == ["image", "label"]
+    assert split.table["label"].to_pylist() == tiny_mnist_arrays.y_test.tolist()
+    assert split.table["image"][0].as_py()["bytes"].startswith(b"\x89PNG")
 
 
 @pytest.fixture
@@ -236,11 +96,14 @@ def test_hub_table_has_the_images_still_encoded(tiny_mnist_folder, monkeypatch):
     monkeypatch.delenv("FLOWERBED_DATA", raising=False)
     monkeypatch.setattr(store, "_hub_is_reachable", lambda: True)
     monkeypatch.setattr(datasets, "load_dataset", lambda name, split: {"test": hub}[split])
-    table = load_table("mnist", "ylecun/mnist", "test")
-    assert isinstance(table, pa.Table)
+    split = load_test_split()
+    assert isinstance(split.table, pa.Table)
+    assert split.source == "ylecun/mnist/test"
     monkeypatch.setenv("FLOWERBED_DATA", str(tiny_mnist_folder))
-    local = load_table("mnist", "ylecun/mnist", "test")
-    assert table.to_pylist() == local.to_pylist()
+    local = load_test_split().table
+    assert split.table["label"].to_pylist() == local["label"].to_pylist()
+    images = [image["bytes"] for image in split.table["image"].to_pylist()]
+    assert images == [image["bytes"] for image in local["image"].to_pylist()]
 
 
 @pytest.mark.parametrize("endpoint", ["http://127.0.0.1:9", "no address"])
@@ -272,3 +135,95 @@ def test_fingerprint_follows_the_files(tmp_path, monkeypatch):
     monkeypatch.setenv("FLOWERBED_DATA", str(tmp_path / "b"))
     moved = fingerprint("mnist", ("train", "test"))
     assert len({hub, local, touched, longer, moved, fingerprint("other", ("train", "test"))}) == 6
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    """A place for a test split, where it is looked for."""
+    monkeypatch.setenv("FLOWERBED_DATA", str(tmp_path / "data"))
+    file = tmp_path / "data" / "mnist" / "test.parquet"
+    file.parent.mkdir(parents=True)
+    return file
+
+
+def cut_off(file):
+    pq.write_table(pa.table({"label": list(range(1000))}), file)
+    os.truncate(file, file.stat().st_size - 20)
+
+
+DAMAGES = {
+    "empty": lambda file: file.touch(),
+    "no parquet": lambda file: file.write_text("PAR1 or not"),
+    "cut off": cut_off,
+    "a folder": lambda file: file.mkdir(),
+    "a pipe": os.mkfifo,
+    "a broken link": lambda file: file.symlink_to(file.with_name("nothing")),
+    "a link to itself": lambda file: file.symlink_to(file),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_what_is_no_whole_parquet_file_is_refused(file, damage):
+    damage(file)
+    with pytest.raises(UserInputError) as caught:
+        load_test_split()
+    start = f"dataset='mnist' cannot be loaded: '{file}' must be a parquet file, whole and readable"
+    assert str(caught.value).startswith(f"{start} (")
+
+
+def test_damaged_pages_are_noticed_by_their_checksums(file):
+    table = pa.table({"label": list(range(1000))})
+    pq.write_table(table, file, write_page_checksum=True, compression="none", use_dictionary=False)
+    content = file.read_bytes()
+    number = (77).to_bytes(8, "little")
+    assert content.count(number) == 1
+    file.write_bytes(content.replace(number, (78).to_bytes(8, "little")))
+    with pytest.raises(UserInputError, match="whole and readable"):
+        load_test_split()
+
+
+def test_a_file_that_must_not_be_read_is_refused(file, monkeypatch):
+    file.touch()
+
+    def forbidden(self, mode):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(type(file), "open", forbidden)
+    with pytest.raises(UserInputError, match=r"whole and readable \(Permission denied\)\.$"):
+        load_test_split()
+
+
+def test_a_file_that_cannot_be_reached_has_no_fingerprint(file):
+    file.symlink_to(file)
+    with pytest.raises(UserInputError, match="must be a parquet file"):
+        fingerprint("mnist", ("test",))
+
+
+@pytest.mark.parametrize("root", ["~nobody-of-that-name", "x" * 5000])
+def test_a_root_that_cannot_be_a_folder_is_one_sentence(monkeypatch, root):
+    monkeypatch.setenv("FLOWERBED_DATA", root)
+    with pytest.raises(UserInputError, match=r"FLOWERBED_DATA='.*' is not allowed: it must be a f"):
+        load_test_split()
+
+
+def test_no_rows_are_refused(file):
+    pq.write_table(pa.table({"label": pa.array([], pa.int64())}), file)
+    with pytest.raises(UserInputError, match=r"test\.parquet' must have at least one row\.$"):
+        load_test_split()
+
+
+def test_more_rows_than_any_data_set_has_are_refused(file):
+    """A thousand bytes are enough for as many equal rows as one likes."""
+    pq.write_table(pa.table({"label": np.zeros(store.MOST_ROWS + 1, np.int64)}), file)
+    assert file.stat().st_size < 50_000
+    with pytest.raises(UserInputError, match=r"must have at most 2,000,000 rows and 1,024 MiB"):
+        load_test_split()
+
+
+def test_more_bytes_than_any_data_set_has_are_refused(file, monkeypatch):
+    monkeypatch.setattr(store, "MOST_BYTES", 2**20)
+    image = pa.array([{"bytes": bytes(2**15)}] * 64)
+    pq.write_table(pa.table({"image": image}), file)
+    assert file.stat().st_size < 50_000
+    with pytest.raises(UserInputError, match="and 1 MiB of them"):
+        load_test_split()

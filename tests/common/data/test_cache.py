@@ -1,0 +1,253 @@
+import errno
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.data.cache import Layout, memory_mapped
+from common.errors import UserInputError
+
+ARRAYS = {
+    "x": np.arange(12, dtype=np.uint8).reshape(3, 4),
+    "y": np.array([7, 8, 9], dtype=np.int64),
+}
+LAYOUTS = {"x": Layout(np.uint8, (4,)), "y": Layout(np.int64, ())}
+NUMBERS = {"x": Layout(np.float64, ()), "y": Layout(np.float64, ())}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """Where decoded arrays go in this test."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "flowerbed"
+
+
+def never():
+    raise AssertionError("decoded again")
+
+
+def names(folder):
+    return sorted(file.name for file in folder.iterdir())
+
+
+def test_arrays_come_back_as_they_were(cache):
+    for _ in range(2):
+        arrays = memory_mapped("key", LAYOUTS, lambda: ARRAYS)
+        assert arrays.keys() == ARRAYS.keys()
+        for name, array in ARRAYS.items():
+            assert arrays[name].dtype == array.dtype
+            np.testing.assert_array_equal(arrays[name], array)
+    assert names(cache) == ["key"]
+    assert names(cache / "key") == ["x.npy", "y.npy"]
+
+
+def test_decodes_once_a_key():
+    memory_mapped("key", LAYOUTS, lambda: ARRAYS)
+    memory_mapped("key", LAYOUTS, never)
+    other = memory_mapped("other", {"z": Layout(np.float64, ())}, lambda: {"z": np.ones(2)})
+    assert list(other) == ["z"]
+    assert list(memory_mapped("key", LAYOUTS, never)) == ["x", "y"]
+
+
+def test_arrays_are_mapped_read_only(cache):
+    x = memory_mapped("key", LAYOUTS, lambda: ARRAYS)["x"]
+    assert isinstance(x, np.memmap)
+    assert os.fspath(x.filename) == os.fspath(cache / "key" / "x.npy")
+    with pytest.raises(ValueError, match="read-only"):
+        x[0, 0] = 1
+
+
+def test_cache_is_below_the_home_folder_by_default(tmp_path, monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    memory_mapped("key", LAYOUTS, lambda: ARRAYS)
+    assert names(tmp_path / "home" / ".cache" / "flowerbed") == ["key"]
+
+
+class NotDecodableError(Exception):
+    pass
+
+
+def test_a_decode_that_raises_leaves_nothing(cache):
+    def fail():
+        raise NotDecodableError
+
+    with pytest.raises(NotDecodableError):
+        memory_mapped("key", LAYOUTS, fail)
+    assert not cache.exists() or names(cache) == []
+    assert list(memory_mapped("key", LAYOUTS, lambda: ARRAYS)) == ["x", "y"]
+
+
+def test_an_array_that_cannot_be_written_leaves_nothing(cache):
+    """The second array is refused (no pickle) when the first is on the disk already."""
+    arrays = {"x": ARRAYS["x"], "y": np.array([object()])}
+    with pytest.raises(ValueError, match="pickle"):
+        memory_mapped("key", LAYOUTS, lambda: arrays)
+    assert names(cache) == []
+    assert list(memory_mapped("key", LAYOUTS, lambda: ARRAYS)) == ["x", "y"]
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(cache, tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(UserInputError) as caught:
+        memory_mapped("key", LAYOUTS, lambda: ARRAYS)
+    assert str(caught.value) == (
+        f"the cache folder '{cache}' cannot be used: XDG_CACHE_HOME ('{tmp_path / 'cache'}') must "
+        "be a folder that can be written, with space for the decoded data (No space left on "
+        "device)."
+    )
+    assert names(cache) == []
+
+
+def test_a_cache_that_cannot_be_made_is_one_sentence(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(UserInputError, match=r"XDG_CACHE_HOME .* must be a folder"):
+        memory_mapped("key", LAYOUTS, lambda: ARRAYS)
+    monkeypatch.setenv("XDG_CACHE_HOME", "~nobody-of-that-name/cache")
+    with pytest.raises(UserInputError, match="XDG_CACHE_HOME='~nobody"):
+        memory_mapped("key", LAYOUTS, lambda: ARRAYS)
+
+
+def cut_off(folder):
+    os.truncate(folder / "x.npy", 130)
+
+
+def empty(folder):
+    os.truncate(folder / "x.npy", 0)
+
+
+def missing(folder):
+    (folder / "x.npy").unlink()
+
+
+def pickled(folder):
+    np.save(folder / "x.npy", np.array([print]), allow_pickle=True)
+
+
+def archive(folder):
+    with (folder / "x.npy").open("wb") as file:
+        np.savez(file, x=ARRAYS["x"])
+
+
+def other_type(folder):
+    np.save(folder / "x.npy", ARRAYS["x"].astype(np.int16))
+
+
+def other_shape(folder):
+    np.save(folder / "x.npy", ARRAYS["x"].T)
+
+
+def scalar(folder):
+    np.save(folder / "x.npy", np.uint8(1))
+
+
+def file_instead(folder):
+    shutil.rmtree(folder)
+    folder.write_text("no folder")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [cut_off, empty, missing, pickled, archive, other_type, other_shape, scalar, file_instead],
+)
+def test_a_damaged_copy_is_replaced(cache, damage):
+    memory_mapped("key", LAYOUTS, lambda: ARRAYS)
+    damage(cache / "key")
+    arrays = memory_mapped("key", LAYOUTS, lambda: ARRAYS)
+    np.testing.assert_array_equal(arrays["x"], ARRAYS["x"])
+    assert names(cache) == ["key"]
+    memory_mapped("key", LAYOUTS, never)
+
+
+def test_everything_is_on_the_disk_before_it_gets_its_name(cache, monkeypatch):
+    done = []
+    fsync, rename = os.fsync, Path.rename
+
+    def synced(descriptor):
+        done.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        fsync(descriptor)
+
+    def renamed(self, target):
+        done.append("renamed")
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "rename", renamed)
+    memory_mapped("key", LAYOUTS, lambda: ARRAYS)
+    assert done[:2] == ["x.npy", "y.npy"]
+    assert done[2].startswith("key-")
+    assert done[3:] == ["renamed", "flowerbed"]
+
+
+def test_what_a_killed_process_left_is_not_taken_for_a_copy(cache):
+    leftover = cache / "key-abc"
+    leftover.mkdir(parents=True)
+    np.save(leftover / "x.npy", np.zeros(1))
+    np.testing.assert_array_equal(memory_mapped("key", LAYOUTS, lambda: ARRAYS)["x"], ARRAYS["x"])
+
+
+def test_whoever_comes_second_takes_the_first_ones_copy(cache):
+    first = {"x": np.zeros(3), "y": np.zeros(3)}
+
+    def overtaken():
+        memory_mapped("key", NUMBERS, lambda: first)  # Another process, from start to end.
+        return {"x": np.ones(3), "y": np.ones(3)}
+
+    arrays = memory_mapped("key", NUMBERS, overtaken)
+    assert arrays["x"].tolist() == arrays["y"].tolist() == [0, 0, 0]
+    assert names(cache) == ["key"]
+
+
+RACER = """
+import os, sys, time
+from pathlib import Path
+
+import numpy as np
+
+from common.data.cache import Layout, memory_mapped
+
+folder, me = Path(sys.argv[1]), int(sys.argv[2])
+
+
+def decode():
+    # Both are here before either goes on.
+    (folder / f"decoding-{me}").touch()
+    while len(list(folder.glob("decoding-*"))) < 2:
+        time.sleep(0.001)
+    return {name: np.full(100_000, me) for name in "abcd"}
+
+
+arrays = memory_mapped("key", {name: Layout(np.int64, ()) for name in "abcd"}, decode)
+print({int(value) for array in arrays.values() for value in array}, sorted(arrays))
+"""
+
+
+def test_two_processes_at_once_leave_one_whole_copy(cache, tmp_path):
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACER, str(tmp_path), str(me)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for me in (1, 2)
+    ]
+    try:
+        results = [racer.communicate(timeout=60) for racer in racers]
+    finally:
+        for racer in racers:
+            racer.kill()
+            racer.wait()
+    assert [racer.returncode for racer in racers] == [0, 0], results
+    seen = {out for out, _ in results}
+    assert len(seen) == 1
+    assert seen.pop() in {f"{{{me}}} ['a', 'b', 'c', 'd']\n" for me in (1, 2)}
+    assert names(cache) == ["key"]

@@ -1,0 +1,179 @@
+"""Whatever a data file holds, it is decoded or refused in one sentence.
+
+FLOWERBED_FUZZ_EXAMPLES says how many examples each test tries.
+"""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from common.data.columns import decode_images, decode_labels
+from common.data.png import decode_png
+from common.data.store import load_split
+from common.errors import UserInputError
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+CHUNKS = [
+    *(b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"iCCP", b"zTXt", b"iTXt", b"tEXt", b"eXIf"),
+    *(b"acTL", b"fcTL", b"fdAT", b"pHYs", b"gAMA", b"cHRM", b"sRGB", b"abcd"),
+]
+IMAGE = np.arange(28 * 28, dtype=np.uint8).reshape(28, 28)
+
+fuzz = settings.get_profile("fuzz")
+edits = st.lists(st.tuples(st.integers(0, 2**16), st.binary(max_size=4)), min_size=1, max_size=4)
+
+
+def encode(image):
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG")
+    return file.getvalue()
+
+
+PNG = encode(IMAGE)
+
+
+def edited(content, edits):
+    """Replace a byte by any others at some places."""
+    changed = bytearray(content)
+    for position, replacement in edits:
+        position %= len(changed) + 1
+        changed[position : position + 1] = replacement
+    return bytes(changed)
+
+
+def chunk(name, content):
+    checksum = struct.pack(">I", zlib.crc32(name + content))
+    return struct.pack(">I", len(content)) + name + content + checksum
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    """A place for a split of MNIST, where it is looked for."""
+    root = tmp_path_factory.mktemp("data")
+    (root / "mnist").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FLOWERBED_DATA", str(root))
+        yield root / "mnist" / "test.parquet"
+
+
+@pytest.fixture(scope="module")
+def parquet():
+    """Two rows as they are stored, without and with compression."""
+    image = [{"bytes": PNG, "path": "0.png"}, {"bytes": PNG, "path": None}]
+    table = pa.table({"image": image, "label": [3, 9]})
+    contents = []
+    for compression in ("none", "snappy", "zstd"):
+        buffer = io.BytesIO()
+        pq.write_table(table, buffer, compression=compression)
+        contents.append(buffer.getvalue())
+    return contents
+
+
+def decode(file, content):
+    """Return whether a file is decoded, to what it says it is; refused is one sentence."""
+    file.write_bytes(content)
+    try:
+        split = load_split("mnist", "ylecun/mnist", "test", ("image.bytes", "label"))
+        labels = decode_labels(split, "label", 10)
+        images = decode_images(split, "image", "L", 28, 28)
+    except UserInputError as error:
+        message = str(error)
+        assert message.startswith(f"dataset='mnist' cannot be loaded: {str(file)!r} must ")
+        assert message.endswith(".")
+        assert "\n" not in message
+        assert len(message) < 300 + len(str(file))
+        return False
+    assert len(labels) == len(images) > 0
+    assert labels.min() >= 0
+    assert labels.max() <= 9
+    return True
+
+
+def test_these_files_are_decoded(file, parquet):
+    assert all(decode(file, content) for content in parquet)
+
+
+@fuzz
+@given(content=st.binary(max_size=200))
+def test_any_bytes_for_a_file(file, content):
+    assert not decode(file, content)
+    assert not decode(file, b"PAR1" + content + struct.pack("<I", len(content)) + b"PAR1")
+
+
+@fuzz
+@given(which=st.integers(0, 2), edits=edits)
+def test_bytes_of_a_file_replaced(file, parquet, which, edits):
+    decode(file, edited(parquet[which], edits))
+
+
+@fuzz
+@given(which=st.integers(0, 2), length=st.integers(0, 10_000))
+def test_a_file_cut_off(file, parquet, which, length):
+    content = parquet[which][:length]
+    assert decode(file, content) == (content == parquet[which])
+
+
+@fuzz
+@given(
+    images=st.lists(
+        st.none() | st.fixed_dictionaries({"bytes": st.sampled_from([PNG, PNG[:99], b"", None])}),
+        max_size=3,
+    ),
+    labels=st.lists(st.none() | st.integers(-(2**63), 2**63 - 1) | st.integers(0, 9), max_size=3),
+    names=st.tuples(*2 * [st.sampled_from(["image", "label", "image.bytes", "img", ""])]),
+)
+def test_any_rows(file, images, labels, names):
+    rows = min(len(images), len(labels))
+    images = pa.array(images[:rows], pa.struct({"bytes": pa.binary()}))
+    table = pa.Table.from_arrays([images, pa.array(labels[:rows], pa.int64())], names)
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    decode(file, buffer.getvalue())
+
+
+def decoded(png):
+    """Return an image, or None if it is refused with the documented exception."""
+    try:
+        image = decode_png(png, "L", 28, 28)
+    except ValueError:
+        return None
+    assert image.shape == (28, 28)
+    assert image.dtype == np.uint8
+    return image
+
+
+@fuzz
+@given(edits=edits)
+def test_bytes_of_an_image_replaced_are_noticed(edits):
+    png = edited(PNG, edits)
+    image = decoded(png)
+    assert image is None or np.array_equal(image, IMAGE)
+
+
+@fuzz
+@given(
+    chunks=st.lists(
+        st.tuples(
+            st.sampled_from(CHUNKS),
+            st.binary(max_size=40)
+            | st.binary(max_size=99).map(zlib.compress)
+            | st.just(zlib.compress(bytes(28 * 29))),
+        ),
+        max_size=5,
+    ),
+    depth=st.sampled_from([8, 8, 8, 1, 2, 4, 16, 0, 255]),
+    colour=st.sampled_from([0, 0, 0, 2, 3, 4, 6, 255]),
+    tail=st.binary(min_size=3, max_size=3),
+)
+def test_any_chunks_with_right_checksums(chunks, depth, colour, tail):
+    header = struct.pack(">IIBB", 28, 28, depth, colour) + tail
+    chunks = [(b"IHDR", header), *chunks, (b"IEND", b"")]
+    decoded(SIGNATURE + b"".join(chunk(name, content) for name, content in chunks))

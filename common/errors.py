@@ -1,4 +1,4 @@
-"""The two ways a run ends early, told apart because they have different exit codes."""
+"""The ways a run ends early that are told in a sentence, without a traceback."""
 
 
 class UserInputError(ValueError):
@@ -10,4 +10,11 @@ class UserInputError(ValueError):
 
 
 class ClientFailedError(RuntimeError):
-    """A client raised or never replied, so the round has no result (exit code 1)."""
+    """A client raised, never replied or sent what cannot be averaged (exit code 1)."""
+
+
+class StorageError(RuntimeError):
+    """Results could not be written, such as on a full disk (exit code 1).
+
+    What was written before is whole.
+    """

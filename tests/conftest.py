@@ -3,6 +3,7 @@
 import io
 import os
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,11 +18,20 @@ from PIL import Image
 import common
 from common.experiment.config import read_default_config
 
+# What tests of several folders use, and scripts beside them.
+sys.path.insert(0, str(Path(__file__).parent / "support"))
+
 # How long an example takes says more about the machine's other work than about the code.
 settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("any machine")
+# For tests of readers of foreign files, as their decorator: @settings.get_profile("fuzz")
+settings.register_profile(
+    "fuzz",
+    settings.get_profile("any machine"),
+    max_examples=int(os.environ.get("FLOWERBED_FUZZ_EXAMPLES", "300")),
+)
 
 
 @pytest.fixture
@@ -40,6 +50,9 @@ def experiment_values():
         "client_resources": {"num_cpus": 1.0, "num_gpus": 0.0},
         "ray_address": "",
         "server_device": "cpu",
+        "client_timeout": float("inf"),
+        "on_client_failure": "end",
+        "checkpoint_every": 1,
         "output_dir": "",
     }
 

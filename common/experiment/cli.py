@@ -22,19 +22,28 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from common.errors import ClientFailedError, UserInputError
+from common.errors import ClientFailedError, StorageError, UserInputError
 from common.experiment.config import (
     Config,
     ExperimentConfig,
     read_default_config,
 )
+from common.experiment.foreign_files import refuse_foreign_files
+from common.experiment.interruption import interruptible, interruption_code
 from common.experiment.machine import check_machine
-from common.experiment.sweep import CheckEveryRun, Refused, composition_problem, config_values
+from common.experiment.resume import find_resumed
+from common.experiment.run_files import is_complete
+from common.experiment.sweep import (
+    CheckEveryRun,
+    Refused,
+    composing,
+    composition_problem,
+    config_values,
+)
 
 COMPLETE: Final = 0
 FAILURE: Final = 1
 USER_INPUT: Final = 2
-INTERRUPTED: Final = 130
 
 
 def main(package: str, schema: type[ExperimentConfig]) -> int:
@@ -45,12 +54,24 @@ def main(package: str, schema: type[ExperimentConfig]) -> int:
         schema: What the configuration is checked against.
 
     Returns:
-        The exit code: 0 complete, 2 bad configuration, 1 failure, 130 interrupted.
+        The exit code: 0 complete, 2 bad configuration, 1 failure, 130 interrupted by Ctrl-C, 143
+        terminated.
     """
-    _register(package, schema)
+
+    def command() -> None:
+        refuse_foreign_files(sys.argv[1:], Path(_conf(package)))
+        resumed = find_resumed(sys.argv[1:], schema)
+        if resumed:
+            sys.argv[1:] = resumed.arguments
+        _register(package, schema, resumed.values if resumed else _defaults(package))
+        with composing(lambda: not has_begun):
+            run()
+
+    has_begun: list[bool] = []
 
     @hydra.main(version_base="1.3", config_path=_conf(package), config_name="config")
     def run(values: DictConfig) -> None:
+        has_begun.append(True)
         try:
             config = schema.parse(config_values(values) | _output_dir())
             check_machine(config)
@@ -60,11 +81,15 @@ def main(package: str, schema: type[ExperimentConfig]) -> int:
 
     # Otherwise Hydra prints errors its own way and exits with 1, whatever they are.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    return exit_code(run, schema)
+    with interruptible():
+        return exit_code(command, schema)
 
 
 def _run(config: ExperimentConfig, package: str) -> None:
     """Import the baseline's apps, which takes seconds, while the workers start; then run them."""
+    if config.output_dir and is_complete(Path(config.output_dir).expanduser()):
+        print(f"Complete already: results are in {Path(config.output_dir).resolve()}", flush=True)
+        return
     # Here, because a configuration should be refused before the wait for these imports.
     from common import engine
     from common.experiment.run_experiment import run_experiment, workers_of
@@ -96,22 +121,24 @@ def compose_config(package: str, schema: type[Config], overrides: Sequence[str])
         UserInputError: A value is not allowed.
         HydraException: The arguments cannot be understood.
     """
-    _register(package, schema)
+    _register(package, schema, _defaults(package))
     with hydra.initialize_config_dir(version_base="1.3", config_dir=_conf(package)):
-        return schema.parse(config_values(hydra.compose("config", list(overrides))))
+        with composing():
+            values = hydra.compose("config", list(overrides))
+        return schema.parse(config_values(values))
 
 
 def exit_code(command: Callable[[], object], schema: type[ExperimentConfig]) -> int:
     """Run a command; say on stderr what went wrong, and return the exit code that it has."""
     try:
         command()
-    except KeyboardInterrupt:
-        return _report("Interrupted.", INTERRUPTED)
+    except KeyboardInterrupt as interruption:
+        return _report("Interrupted.", interruption_code(interruption))
     except (Refused, UserInputError) as error:
         return _report(str(error), USER_INPUT)
     except (HydraException, OmegaConfBaseException) as error:
         return _report(composition_problem(error, schema), USER_INPUT)
-    except ClientFailedError as error:
+    except (ClientFailedError, StorageError) as error:
         return _report(str(error), FAILURE)
     except Exception:
         traceback.print_exc()
@@ -128,13 +155,15 @@ def _pyproject(package: str) -> Path:
     return Path(_conf(package)).parents[1] / "pyproject.toml"
 
 
-def _register(package: str, schema: type[ExperimentConfig]) -> None:
-    """Make the table of defaults Hydra's base config."""
+def _defaults(package: str) -> dict[str, Any]:
+    return read_default_config(_pyproject(package))
+
+
+def _register(package: str, schema: type[ExperimentConfig], base: dict[str, Any]) -> None:
+    """Make a configuration Hydra's base."""
     OmegaConf.register_new_resolver("either", lambda first, second: first or second, replace=True)
     settings = _hydra_settings(package, f"{schema.__module__}.{schema.__qualname__}")
-    ConfigStore.instance().store(
-        name="config", node=settings | read_default_config(_pyproject(package))
-    )
+    ConfigStore.instance().store(name="config", node=settings | base)
 
 
 def _hydra_settings(package: str, schema: str) -> dict[str, Any]:
@@ -163,6 +192,7 @@ def _help(package: str) -> str:
 Keys and their defaults, whose meaning is told in the baseline's pyproject.toml:
 
 $CONFIG
+resume=RUN goes on with a run that was stopped; the keys are then those of RUN.
 Added with a plus: +experiment=NAME and +method=NAME (files of conf/), +repeat_num=R (seed + R).
 --multirun runs every combination of key=value,value ...; --config-name NAME starts from
 conf/NAME.yaml instead of the defaults.

@@ -6,6 +6,7 @@ dotted keys (``client_resources.num_cpus``), Hydra nests them: both forms are un
 """
 
 import difflib
+import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -15,6 +16,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from common.errors import UserInputError
+from common.shown import shown, shown_key
 
 Scalar = bool | int | float | str
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -62,6 +64,9 @@ class ExperimentConfig(BaseModel):
     client_resources: ClientResources
     ray_address: str
     server_device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")]
+    client_timeout: Annotated[float, Field(gt=0)]
+    on_client_failure: Literal["end", "leave_out"]
+    checkpoint_every: PositiveInt
     output_dir: str
 
     @model_validator(mode="after")
@@ -70,6 +75,15 @@ class ExperimentConfig(BaseModel):
             raise ValueError(
                 f"clients_per_round={self.clients_per_round} is not allowed: it must be at most "
                 f"num_clients, {self.num_clients}."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _timeout_fits_engine(self) -> Self:
+        if self.engine == "inline" and self.client_timeout < math.inf:
+            raise ValueError(
+                f"client_timeout={self.client_timeout} is not allowed with engine='inline': it "
+                "must be inf, for a client in the server's own process cannot be stopped."
             )
         return self
 
@@ -124,13 +138,22 @@ def read_default_config(pyproject: Path) -> dict[str, Any]:
 
 
 def nest(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn dotted keys into nested dictionaries; what is nested already stays so."""
+    """Turn dotted keys into nested dictionaries; what is nested already stays so.
+
+    Raises:
+        UserInputError: A key is a value in one place and a table in another.
+    """
     nested: dict[str, Any] = {}
     for dotted, value in values.items():
         *parents, leaf = str(dotted).split(".")
         table = nested
         for parent in parents:
             table = table.setdefault(parent, {})
+            if not isinstance(table, dict):
+                raise UserInputError(
+                    f"{shown_key(parent)}={shown(table)} is not allowed beside "
+                    f"{shown_key(str(dotted))}: it must be a table or a value."
+                )
         table[leaf] = nest(value) if isinstance(value, Mapping) else value
     return nested
 
@@ -152,7 +175,7 @@ def _add_repetition_to_seed(values: dict[str, Any]) -> None:
     repetition = values.pop("repeat_num")
     if type(repetition) is not int or repetition < 0:
         raise UserInputError(
-            f"repeat_num={repetition!r} is not allowed: it must be a whole number from 0."
+            f"repeat_num={shown(repetition)} is not allowed: it must be a whole number from 0."
         )
     if type(values.get("seed")) is int:  # A seed of the wrong type is the schema's to report.
         values["seed"] += repetition
@@ -161,7 +184,7 @@ def _add_repetition_to_seed(values: dict[str, Any]) -> None:
 def _first_problem(error: ValidationError, schema: type[BaseModel]) -> str:
     """Say the first problem of a configuration in one sentence."""
     problem = error.errors()[0]
-    key = ".".join(str(part) for part in problem["loc"])
+    key = shown_key(".".join(str(part) for part in problem["loc"]))
     if problem["type"] == "extra_forbidden":
         return unknown_key(key, flat_keys(schema))
     if problem["type"] == "missing":
@@ -172,7 +195,7 @@ def _first_problem(error: ValidationError, schema: type[BaseModel]) -> str:
     rule = rule.replace("a valid ", "a ")
     if problem["type"] == "string_pattern_mismatch":
         rule = f"of the form {problem['ctx']['pattern']}"
-    return f"{key}={problem['input']!r} is not allowed: it must be {rule}."
+    return f"{key}={shown(problem['input'])} is not allowed: it must be {rule}."
 
 
 def unknown_key(key: str, keys: Iterable[str]) -> str:

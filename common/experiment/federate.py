@@ -2,19 +2,22 @@
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from flwr.app import ArrayRecord
+from flwr.app import ArrayRecord, ConfigRecord
 from flwr.serverapp import Grid
 
 from common.engine.grid import SimulationGrid
+from common.errors import UserInputError
+from common.experiment.checkpoint import Checkpoint
 from common.experiment.config import ExperimentConfig
 from common.experiment.progress import Progress
 from common.experiment.run_directory import RunDirectory
+from common.experiment.run_files import ROUNDS
 from common.strategy.fedavg import FedAvg
 from common.threads import use_one_thread
 
@@ -44,6 +47,9 @@ def federate(
 ) -> None:
     """Run all rounds and leave a run directory, whose place is printed.
 
+    A run that was stopped goes on after its last checkpoint, to the same end. Flower's own engine
+    keeps what clients keep to itself: there, only a run whose clients keep nothing can go on.
+
     Args:
         grid: Reaches the clients.
         strategy: Configures and aggregates a round.
@@ -52,115 +58,212 @@ def federate(
         evaluate: Evaluates a global model.
 
     Raises:
-        UserInputError: ``output_dir`` cannot be used.
-        ClientFailedError: A client raised or did not reply, or a worker died.
+        UserInputError: ``output_dir`` cannot be used, or what it holds is not of this run.
+        ClientFailedError: A client failed.
+        StorageError: Results cannot be written.
     """
     use_one_thread()
-    directory = RunDirectory(config, engine=getattr(grid, "engine", "flower"))
+    with RunDirectory(config, engine=getattr(grid, "engine", "flower")) as directory:
+        if not directory.is_complete:
+            if directory.checkpoint:
+                _restore(directory.checkpoint, initial_arrays, strategy, grid)
+            with _telling_how_to_go_on(directory):
+                _run_rounds(grid, strategy, config, initial_arrays, evaluate, directory)
+        print(f"Results are in {directory.path}", flush=True)
+
+
+def _run_rounds(
+    grid: Grid,
+    strategy: FedAvg,
+    config: ExperimentConfig,
+    initial_arrays: ArrayRecord,
+    evaluate: Callable[[ArrayRecord], Evaluation],
+    directory: RunDirectory,
+) -> None:
+    checkpoint = directory.checkpoint
+    arrays = checkpoint.arrays if checkpoint else initial_arrays
+    last_round = checkpoint.round if checkpoint else 0
     with (
-        Progress(config.num_rounds) as progress,
-        _Recorder(strategy, directory, progress, evaluate) as recorder,
+        Progress(config.num_rounds, last_round) as progress,
+        _Recorder(strategy, grid, config, directory, progress, evaluate) as recorder,
     ):
-        result = strategy.start(
-            grid,
-            initial_arrays,
-            num_rounds=config.num_rounds,
-            timeout=float("inf"),
-            evaluate_fn=recorder.record,
-        )
-    engine_share = _engine_share(grid, recorder.seconds_in_rounds)
-    directory.complete(result.arrays, {**recorder.summary(), "engine_share": engine_share})
-    print(f"Results are in {directory.path}", flush=True)
+        if last_round == 0:
+            recorder.begin(arrays)
+        # What Flower's Strategy.start does, but from any round.
+        for server_round in range(last_round + 1, config.num_rounds + 1):
+            messages = strategy.configure_train(server_round, arrays, ConfigRecord(), grid)
+            # Flower's own engine, which knows no limit for one client, may train one after another.
+            timeout = config.client_timeout * config.clients_per_round
+            replies = grid.send_and_receive(messages, timeout=timeout)
+            arrays, _ = strategy.aggregate_train(server_round, replies)
+            recorder.record(server_round, arrays)
+    directory.complete(arrays, recorder.summary())
 
 
-def _engine_share(grid: Grid, seconds_in_rounds: float) -> float | None:
-    """Return what part of the workers' time was not spent in the clients' app.
+@contextmanager
+def _telling_how_to_go_on(directory: RunDirectory) -> Iterator[None]:
+    if directory.checkpoint:
+        print(f"Going on after round {directory.checkpoint.round}.", flush=True)
+    try:
+        yield
+    except BaseException:
+        print(f"Incomplete; to go on: resume={directory.path}", flush=True)
+        raise
 
-    It is 1 - (seconds in the clients' app / number of workers) / seconds of all rounds: sending,
-    waiting, aggregating and what the workers still load in the first round, but neither the start
-    of Ray, which comes before, nor the evaluation. None for an engine that does not tell.
+
+def _restore(
+    checkpoint: Checkpoint, initial_arrays: ArrayRecord, strategy: FedAvg, grid: Grid
+) -> None:
+    """Put strategy and clients where they were.
+
+    Raises:
+        UserInputError: The checkpoint is of another model or strategy.
     """
-    if not isinstance(grid, SimulationGrid):
-        return None
-    return round(1 - grid.client_seconds / grid.num_workers / seconds_in_rounds, 6)
+
+    def tensors(arrays: ArrayRecord) -> dict[str, tuple[str, tuple[int, ...]]]:
+        return {key: (array.dtype, tuple(array.shape)) for key, array in arrays.items()}
+
+    try:
+        if tensors(checkpoint.arrays) != tensors(initial_arrays):
+            raise ValueError("its tensors are others")
+        strategy.restore(checkpoint.strategy)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserInputError(
+            f"The checkpoint of round {checkpoint.round} is not allowed: it must be of this run's "
+            f"model and strategy ({error})."
+        ) from None
+    if isinstance(grid, SimulationGrid):
+        grid.client_states.update(checkpoint.clients)
+        grid.client_seconds = checkpoint.counters.get("client_seconds", 0.0)
 
 
 class _Recorder:
-    """Evaluates the global model of each round and writes the round's line.
+    """Evaluates the global model of each round, writes the round's line and the checkpoint.
 
-    A model is evaluated in a thread of its own while the clients train the next one, unless the
+    All that happens in a thread of its own while the clients train the next model, unless the
     strategy must know its loss first.
-
-    Attributes:
-        seconds_in_rounds: Wall time of all rounds, without what evaluation delayed them.
     """
 
     def __init__(
         self,
         strategy: FedAvg,
+        grid: Grid,
+        config: ExperimentConfig,
         directory: RunDirectory,
         progress: Progress,
         evaluate: Callable[[ArrayRecord], Evaluation],
     ) -> None:
-        self.seconds_in_rounds = 0.0
         self._strategy = strategy
+        self._grid = grid
+        self._config = config
         self._directory = directory
         self._progress = progress
         self._evaluate = evaluate
         self._thread = ThreadPoolExecutor(max_workers=1, initializer=use_one_thread)
-        self._pending: deque[tuple[dict[str, Any], Future[Evaluation]]] = deque()
+        self._pending: deque[Future[None]] = deque()
+        self._is_broken = False
         self._last: dict[str, Any] = {}
-        self._bytes_up = self._bytes_down = 0
-        self._start = self._last_model = self._left = time.perf_counter()
+        self._bytes_up = self._bytes_down = self._num_failed = 0
+        try:
+            for line in directory.rounds:
+                self._count(line)
+        except (KeyError, TypeError) as error:
+            raise UserInputError(
+                f"{str(directory.path / ROUNDS)!r} is not allowed: its lines must be those of this "
+                f"run ({error!r:.100})."
+            ) from None
+        before = directory.checkpoint.counters if directory.checkpoint else {}
+        # Wall time of all rounds, without what evaluation delayed them.
+        self._seconds_in_rounds = before.get("seconds_in_rounds", 0.0)
+        now = time.perf_counter()
+        self._start = now - before.get("seconds", 0.0)
+        self._last_model = self._left = now
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        """Write the lines that are not yet written, also after an error, which then goes on."""
+        """Write what is not yet written, also after an error, which then goes on."""
         with self._thread, suppress(Exception) if kind else nullcontext():
-            self._finish_evaluations()
+            self._finish()
+
+    def begin(self, arrays: ArrayRecord) -> None:
+        """Take the initial model; only who follows the training loss asks for its loss."""
+        if self._strategy.follows_train_loss:
+            self._observe(self._thread.submit(self._evaluate, arrays))
+        self._left = time.perf_counter()
 
     def record(self, server_round: int, arrays: ArrayRecord) -> None:
-        """Take a new global model; Flower calls this before round 1, too, as round 0."""
-        if server_round == 0 and not self._strategy.follows_train_loss:
-            self._left = time.perf_counter()
-            return  # Nobody asks for the loss of the initial model.
+        """Take the model of a round."""
         now = time.perf_counter()
-        self.seconds_in_rounds += now - self._left
+        self._seconds_in_rounds += now - self._left
         traffic = self._strategy.traffic
         line = {
             "round": server_round,
             "mu": self._strategy.mu,
             "clients": traffic.clients,
             "stragglers": traffic.stragglers,
+            "failed": traffic.failed,
             "bytes_up": traffic.bytes_up,
             "bytes_down": traffic.bytes_down,
             "seconds": round(now - self._last_model, 6),
         }
         self._last_model = now
-        self._pending.append((line, self._thread.submit(self._evaluate, arrays)))
-        self._finish_evaluations(all_but=0 if self._strategy.follows_train_loss else 1)
+        evaluation = self._thread.submit(self._evaluate, arrays)
+        if self._strategy.follows_train_loss:
+            self._observe(evaluation)
+        checkpoint = self._checkpoint(server_round, arrays)
+        self._pending.append(self._thread.submit(self._write, line, evaluation, checkpoint))
+        self._finish(all_but=1)
         self._left = time.perf_counter()
 
-    def _finish_evaluations(self, all_but: int = 0) -> None:
-        """Wait for evaluations, in order; what interrupts the wait leaves them pending."""
-        while len(self._pending) > all_but:
-            line, future = self._pending[0]
-            evaluation = future.result()
-            self._pending.popleft()
-            self._write(line, evaluation)
+    def _observe(self, evaluation: Future[Evaluation]) -> None:
+        train_loss = evaluation.result().train_loss
+        if train_loss is not None:
+            self._strategy.observe_train_loss(train_loss)
 
-    def _write(self, line: dict[str, Any], evaluation: Evaluation) -> None:
-        if self._strategy.follows_train_loss and evaluation.train_loss is not None:
-            self._strategy.observe_train_loss(evaluation.train_loss)
-        if line["round"] == 0:
-            return
-        self._last = {"round": line["round"], **asdict(evaluation), **line}
+    def _checkpoint(self, server_round: int, arrays: ArrayRecord) -> Checkpoint | None:
+        if server_round % self._config.checkpoint_every != 0:
+            return None
+        simulation = self._grid if isinstance(self._grid, SimulationGrid) else None
+        return Checkpoint(
+            round=server_round,
+            arrays=arrays,
+            strategy=self._strategy.state(),
+            clients=dict(simulation.client_states) if simulation else {},
+            counters={
+                "seconds": time.perf_counter() - self._start,
+                "seconds_in_rounds": self._seconds_in_rounds,
+                "client_seconds": simulation.client_seconds if simulation else 0.0,
+            },
+        )
+
+    def _write(
+        self, line: dict[str, Any], evaluation: Future[Evaluation], checkpoint: Checkpoint | None
+    ) -> None:
+        """Write a round's line, then its checkpoint: a checkpoint's rounds all have their lines."""
+        if self._is_broken:
+            return  # After a round without a line there is none with one.
+        self._is_broken = True
+        figures = evaluation.result()
+        self._count({"round": line["round"], **asdict(figures), **line})
         self._directory.append_round(self._last)
+        if checkpoint is not None:
+            self._directory.save(checkpoint)
+        self._progress.round_finished(line["round"], figures.test_accuracy, figures.test_loss)
+        self._is_broken = False
+
+    def _count(self, line: dict[str, Any]) -> None:
+        self._last = line
         self._bytes_up += line["bytes_up"]
         self._bytes_down += line["bytes_down"]
-        self._progress.round_finished(line["round"], evaluation.test_accuracy, evaluation.test_loss)
+        self._num_failed += len(line["failed"])
+
+    def _finish(self, all_but: int = 0) -> None:
+        """Wait until rounds are written, in order; what interrupts the wait leaves them pending."""
+        while len(self._pending) > all_but:
+            self._pending[0].result()
+            self._pending.popleft()
 
     def summary(self) -> dict[str, Any]:
         """Return the closing figures: those of the last round, and totals."""
@@ -172,4 +275,19 @@ class _Recorder:
             "seconds": round(time.perf_counter() - self._start, 6),
             "bytes_up": self._bytes_up,
             "bytes_down": self._bytes_down,
+            "failed_clients": self._num_failed,
+            "engine_share": self._engine_share(),
         }
+
+    def _engine_share(self) -> float | None:
+        """Return what part of the workers' time was not spent in the clients' app.
+
+        It is 1 - (seconds in the clients' app / number of workers) / seconds of all rounds:
+        sending, waiting, aggregating and what the workers still load in the first round, but
+        neither the start of Ray, which comes before, nor the evaluation. None for an engine that
+        does not tell, and for a run that had no round left to do.
+        """
+        if not isinstance(self._grid, SimulationGrid) or self._seconds_in_rounds == 0:
+            return None
+        busy = self._grid.client_seconds / self._grid.num_workers
+        return round(1 - busy / self._seconds_in_rounds, 6)

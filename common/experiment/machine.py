@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from common.errors import UserInputError
 from common.experiment.config import ExperimentConfig
-from common.experiment.run_files import refuse_used
+from common.experiment.run_files import is_complete, require_free_or_own, require_unlocked
 
 if TYPE_CHECKING:
     import torch
@@ -19,8 +19,8 @@ def check_machine(config: ExperimentConfig) -> None:
 
     Raises:
         UserInputError: A worker or the server asks for a CPU or GPU that is not there, or
-            ``output_dir`` holds a run already, or is below something that is no folder or cannot
-            be written.
+            ``output_dir`` holds another run, is being written by one, or is below something that
+            is no folder or cannot be written.
     """
     if not config.ray_address:
         resources = config.client_resources
@@ -28,7 +28,7 @@ def check_machine(config: ExperimentConfig) -> None:
         if resources.num_gpus > 0:
             _check_resource("num_gpus", resources.num_gpus, _count_gpus(), "GPUs")
     _check_server_device(config.server_device)
-    _check_output_dir(config.output_dir)
+    _check_output_dir(config)
 
 
 def client_device(config: ExperimentConfig) -> "torch.device":
@@ -60,20 +60,23 @@ def _count_gpus() -> int:
     return torch.cuda.device_count()
 
 
-def _check_output_dir(output_dir: str) -> None:
+def _check_output_dir(config: ExperimentConfig) -> None:
     """Look at the nearest folder that exists; the run makes the rest."""
     try:
-        path = Path(output_dir).expanduser().resolve()
+        path = Path(config.output_dir).expanduser().resolve()
         existing = next(parent for parent in (path, *path.parents) if parent.exists())
-    except (OSError, RuntimeError) as error:  # A name too long, the home of nobody.
+    except (OSError, RuntimeError, ValueError) as error:  # A name too long, the home of nobody.
         raise UserInputError(
-            f"output_dir={output_dir!r} is not allowed: it must be a folder that can be written "
-            f"({error})."
+            f"output_dir={config.output_dir!r} is not allowed: it must be a folder that can be "
+            f"written ({error})."
         ) from None
-    if output_dir:  # Otherwise the run makes a folder of its own.
-        refuse_used(path)
+    if config.output_dir:  # Otherwise the run makes a folder of its own.
+        require_free_or_own(path, config)
+        if is_complete(path):
+            return
+        require_unlocked(path)
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise UserInputError(
-            f"output_dir={output_dir!r} is not allowed: it must be a folder that can be written, "
-            f"and {str(existing)!r} is none."
+            f"output_dir={config.output_dir!r} is not allowed: it must be a folder that can be "
+            f"written, and {str(existing)!r} is none."
         )

@@ -19,10 +19,12 @@ class Progress:
 
     Args:
         num_rounds: Rounds of the run.
+        last_round: The round that it goes on after, 0 at the beginning.
     """
 
-    def __init__(self, num_rounds: int) -> None:
+    def __init__(self, num_rounds: int, last_round: int = 0) -> None:
         self._num_rounds = num_rounds
+        self._last_round = last_round
         self._start = self._last_line = time.monotonic()
         self._after_first_round: float | None = None
         self._bar = _make_bar() if sys.stdout.isatty() else None
@@ -31,7 +33,12 @@ class Progress:
     def __enter__(self) -> Self:
         if self._bar is not None:
             self._bar.start()
-            self._task = self._bar.add_task("round 0", total=self._num_rounds, figures="")
+            self._task = self._bar.add_task(
+                f"round {self._last_round}",
+                total=self._num_rounds,
+                completed=self._last_round,
+                figures="",
+            )
         return self
 
     def __exit__(
@@ -72,9 +79,10 @@ class Progress:
 
     def _seconds_left(self, round: int) -> float:
         now = time.monotonic()
+        num_done = round - self._last_round
         # The first round starts the workers, and says little about the others.
-        if round > 1 and self._after_first_round is not None:
-            seconds_a_round = (now - self._after_first_round) / (round - 1)
+        if num_done > 1 and self._after_first_round is not None:
+            seconds_a_round = (now - self._after_first_round) / (num_done - 1)
         else:
             seconds_a_round = now - self._start
         return seconds_a_round * (self._num_rounds - round)

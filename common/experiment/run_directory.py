@@ -1,62 +1,118 @@
-"""The folder that a run leaves behind: self-describing, and append-only while it runs."""
+"""The folder that a run leaves behind: self-describing, and whole whenever the run is killed."""
 
 import hashlib
 import itertools
 import json
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Self
 
+import numpy as np
 import yaml
 from flwr.app import ArrayRecord
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
+from common.arrays import view
+from common.durable import telling, write_atomically
 from common.errors import UserInputError
+from common.experiment.checkpoint import Checkpoint, CheckpointFolder
 from common.experiment.config import ExperimentConfig
 from common.experiment.environment import describe_environment
-from common.experiment.run_files import CONFIG, ENVIRONMENT, MODEL, ROUNDS, SUMMARY, refuse_used
+from common.experiment.result_files import read_environment, read_first_rounds
+from common.experiment.run_files import (
+    CHECKPOINT,
+    CONFIG,
+    ENVIRONMENT,
+    MODEL,
+    ROUNDS,
+    SUMMARY,
+    changed_keys,
+    is_complete,
+    lock,
+    require_free_or_own,
+)
 
 
 class RunDirectory:
-    """One run's results.
+    """One run's results, in a ``with`` block, during which no other process can write there.
 
     It holds config.yaml (every key, resolved), environment.json, rounds.jsonl (one line a round),
     model.safetensors (the final weights) and, written last, summary.json, whose presence means
-    that the run is complete. Numbers that are not finite are null in the JSON files.
+    that the run is complete; until then, checkpoint/ has what the run needs to go on. Numbers that
+    are not finite are null in the JSON files.
 
     Args:
         config: The run's configuration; an empty ``output_dir`` becomes
             outputs/<date>/<time> below the current folder.
         engine: What runs the clients.
 
+    Attributes:
+        path: The folder.
+        is_complete: Whether the run has ended; then nothing is written.
+        checkpoint: Where an incomplete run goes on, None at its beginning.
+        rounds: The lines of rounds.jsonl up to there.
+
     Raises:
-        UserInputError: ``output_dir`` cannot be written, or already holds a run.
+        UserInputError: ``output_dir`` cannot be written, is being written by another process, holds
+            a run of another configuration, or one that is damaged.
+        StorageError: A file cannot be written.
     """
 
     def __init__(self, config: ExperimentConfig, engine: str) -> None:
         self.path = Path(config.output_dir or _timestamped()).expanduser().resolve()
-        try:
-            if config.output_dir:
-                self.path.mkdir(parents=True, exist_ok=True)
+        self.checkpoint: Checkpoint | None = None
+        self.rounds: list[dict[str, Any]] = []
+        self._held = ExitStack()
+        if config.output_dir:
+            require_free_or_own(self.path, config)  # Before anything is made there.
+        else:
+            self.path = _make_new(self.path)
+        self._checkpoints = CheckpointFolder(_make(self.path / CHECKPOINT))
+        with ExitStack() as held:
+            held.callback(lock(self.path).release)
+            require_free_or_own(self.path, config)  # Nobody else can change that now.
+            self.is_complete = is_complete(self.path)
+            if self.is_complete:
+                self._checkpoints.remove()
+                return
+            if (self.path / CONFIG).exists():
+                self._go_on(config, describe_environment(engine))
             else:
-                self.path = _make_new(self.path)
-            refuse_used(self.path)
-            resolved = config.model_dump() | {"output_dir": str(self.path)}
-            (self.path / CONFIG).write_text(yaml.safe_dump(resolved, sort_keys=False))
-        except OSError as error:
-            raise UserInputError(
-                f"output_dir={str(self.path)!r} is not allowed: it must be a folder that can be "
-                f"written ({error.strerror})."
-            ) from None
-        self._write_json(ENVIRONMENT, describe_environment(engine))
-        self._rounds = (self.path / ROUNDS).open("w")
+                self._begin(config, describe_environment(engine))
+            with telling(self.path / ROUNDS):
+                self._rounds_file = (self.path / ROUNDS).open("ab")
+            held.callback(_close, self._rounds_file)
+            self._held = held.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Let other processes write here again."""
+        self._held.close()
 
     def append_round(self, record: Mapping[str, Any]) -> None:
-        """Add one line to rounds.jsonl."""
-        self._rounds.write(_to_json(record) + "\n")
-        self._rounds.flush()
+        """Add one line to rounds.jsonl; it is on disk then.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        with telling(self.path / ROUNDS):
+            self._rounds_file.write(_to_json(record).encode() + b"\n")
+            self._rounds_file.flush()
+            os.fsync(self._rounds_file.fileno())
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Replace the last checkpoint; the lines of its rounds are written already.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        self._checkpoints.save(checkpoint)
 
     def complete(self, arrays: ArrayRecord, summary: Mapping[str, Any]) -> None:
         """Write the final weights, then the summary with their hash.
@@ -64,15 +120,38 @@ class RunDirectory:
         Args:
             arrays: The final weights.
             summary: The run's closing figures.
+
+        Raises:
+            StorageError: One of them cannot be written.
         """
-        self._rounds.close()
-        model = self.path / MODEL
-        save_file({name: array.numpy() for name, array in arrays.items()}, model)
-        digest = hashlib.sha256(model.read_bytes()).hexdigest()
+        # In C order, whatever the array's: safetensors takes bytes as they lie in memory.
+        model = save({key: np.asarray(view(w), order="C") for key, w in arrays.items()})
+        write_atomically(self.path / MODEL, model)
+        digest = hashlib.sha256(model).hexdigest()
         self._write_json(SUMMARY, {**summary, "model_sha256": digest, "complete": True})
+        self.is_complete = True
+        self._checkpoints.remove()
+
+    def _begin(self, config: ExperimentConfig, environment: dict[str, object]) -> None:
+        self._write_json(ENVIRONMENT, environment)
+        write_atomically(self.path / ROUNDS, b"")
+        resolved = config.model_dump() | {"output_dir": str(self.path)}
+        # Last, for this file makes the folder a run's.
+        write_atomically(self.path / CONFIG, yaml.safe_dump(resolved, sort_keys=False).encode())
+
+    def _go_on(self, config: ExperimentConfig, environment: dict[str, object]) -> None:
+        """Take up a run after its last checkpoint; rounds after that will be run again."""
+        self.checkpoint = self._checkpoints.load()
+        last_round = self.checkpoint.round if self.checkpoint else 0
+        lines, self.rounds = read_first_rounds(self.path / ROUNDS, last_round)
+        write_atomically(self.path / ROUNDS, lines.encode())
+        first = read_environment(self.path / ENVIRONMENT)
+        again = {"after_round": last_round, "changed": changed_keys(self.path, config)}
+        first["resumed"] = [*first.get("resumed", []), again | environment]
+        self._write_json(ENVIRONMENT, first)
 
     def _write_json(self, name: str, value: Mapping[str, Any]) -> None:
-        (self.path / name).write_text(_to_json(value, indent=2) + "\n")
+        write_atomically(self.path / name, (_to_json(value, indent=2) + "\n").encode())
 
 
 def _to_json(value: Mapping[str, Any], indent: int | None = None) -> str:
@@ -83,16 +162,38 @@ def _to_json(value: Mapping[str, Any], indent: int | None = None) -> str:
     return json.dumps(finite, indent=indent, allow_nan=False)
 
 
+def _close(file: IO[bytes]) -> None:
+    """Close a file; what it could not write, and would try to write again, was told already."""
+    with suppress(OSError):
+        file.close()
+
+
+def _make(folder: Path) -> Path:
+    with _refusing(folder.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def _make_new(path: Path) -> Path:
     """Make a folder that was not there; of runs that start in one second, each has its own."""
-    for number in itertools.count():
-        new = path if number == 0 else path.with_name(f"{path.name}-{number}")
-        try:
-            new.mkdir(parents=True)
-            return new
-        except FileExistsError:
-            continue
+    with _refusing(path):
+        for number in itertools.count():
+            new = path if number == 0 else path.with_name(f"{path.name}-{number}")
+            with suppress(FileExistsError):
+                new.mkdir(parents=True)
+                return new
     raise AssertionError
+
+
+@contextmanager
+def _refusing(output_dir: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserInputError(
+            f"output_dir={str(output_dir)!r} is not allowed: it must be a folder that can be "
+            f"written ({error.strerror})."
+        ) from None
 
 
 def _timestamped() -> Path:

@@ -46,5 +46,6 @@ def run_experiment(config: ExperimentConfig, server_app: ServerApp, client_app: 
         config.to_run_config(),
         num_clients=config.num_clients,
         engine=config.engine,
+        client_timeout=config.client_timeout,
         **workers_of(config),
     )

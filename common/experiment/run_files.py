@@ -1,25 +1,113 @@
-"""The names of the files in a run directory, and whether a folder is one."""
+"""The files of a run directory, and whether a configuration may be run there."""
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
+
+from filelock import FileLock, Timeout
 
 from common.errors import UserInputError
+from common.experiment import result_files
+from common.experiment.config import ExperimentConfig
 
 CONFIG: Final = "config.yaml"
 ENVIRONMENT: Final = "environment.json"
 ROUNDS: Final = "rounds.jsonl"
+CHECKPOINT: Final = "checkpoint"
 MODEL: Final = "model.safetensors"
 SUMMARY: Final = "summary.json"
 
+_LOCK: Final = "lock"
+# Keys that change no result: a run may go on with others than it began with.
+_CHANGEABLE: Final = {
+    "engine",
+    "client_resources.num_cpus",
+    "ray_address",
+    "client_timeout",
+    "checkpoint_every",
+    "output_dir",
+}
 
-def refuse_used(path: Path) -> None:
-    """Refuse to write a run where there is one.
+Config = TypeVar("Config", bound=ExperimentConfig)
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether a folder holds a run that has ended."""
+    return (folder / SUMMARY).exists() and (folder / CONFIG).exists()
+
+
+def read_config(folder: Path, schema: type[Config]) -> Config:
+    """Return the configuration of the run in a folder, whoever wrote it.
 
     Raises:
-        UserInputError: The folder holds a run.
+        UserInputError: There is no run, or its config.yaml is none of the schema's.
     """
-    if (path / CONFIG).exists():
+    file = folder / CONFIG
+    values = result_files.read_config(file)
+    try:
+        return schema.parse(values)
+    except UserInputError as error:
         raise UserInputError(
-            f"output_dir={str(path)!r} is not allowed: it must be a folder without a run, and this "
-            "one holds a run already."
-        )
+            f"{str(file)!r} is not allowed: it must be the configuration of a run of this "
+            f"experiment ({str(error).rstrip('.')})."
+        ) from None
+
+
+def require_free_or_own(folder: Path, config: ExperimentConfig) -> None:
+    """Refuse to write a run where there is another one.
+
+    The same configuration may go on where it stopped.
+
+    Raises:
+        UserInputError: The folder holds a run of another configuration.
+    """
+    if not (folder / CONFIG).exists():
+        return
+    stored = read_config(folder, type(config)).to_run_config()
+    for key, value in config.to_run_config().items():
+        if key not in _CHANGEABLE and value != stored[key]:
+            raise UserInputError(
+                f"output_dir={str(folder)!r} is not allowed: it must be a folder without a run, or "
+                f"with one of the same configuration, but has one with {key}={stored[key]!r} "
+                f"instead of {value!r}."
+            )
+
+
+def changed_keys(folder: Path, config: ExperimentConfig) -> dict[str, Any]:
+    """Return the keys, flat, in which a configuration differs from that of the run in a folder."""
+    stored = read_config(folder, type(config)).to_run_config()
+    return {
+        key: value
+        for key, value in config.to_run_config().items()
+        if value != stored[key] and key != "output_dir"
+    }
+
+
+def lock(folder: Path) -> FileLock:
+    """Reserve a run directory for this process, until the lock is released or the process ends.
+
+    Args:
+        folder: Has a folder for checkpoints.
+
+    Raises:
+        UserInputError: Another run is being written there.
+    """
+    file_lock = FileLock(folder / CHECKPOINT / _LOCK)
+    try:
+        file_lock.acquire(timeout=0)
+    except Timeout:
+        rule = "that no other process is writing a run into"
+    except OSError as error:
+        rule = f"that can be written ({error.strerror})"
+    else:
+        return file_lock
+    raise UserInputError(f"output_dir={str(folder)!r} is not allowed: it must be a folder {rule}.")
+
+
+def require_unlocked(folder: Path) -> None:
+    """Refuse a folder that is being written.
+
+    Raises:
+        UserInputError: Another run is being written there.
+    """
+    if (folder / CHECKPOINT / _LOCK).exists():
+        lock(folder).release()

@@ -1,6 +1,8 @@
 """Check every run of a Hydra sweep before the first one starts."""
 
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 from common.errors import UserInputError
 from common.experiment.config import ExperimentConfig, flat_keys, unknown_key
 from common.experiment.machine import check_machine
-from common.experiment.run_files import refuse_used
 
+_MAX_MESSAGE = 2000  # Hydra quotes arguments of any length.
 # What is no key of the schema, but may be added to the command line of any baseline.
 _ADDED = ("+experiment", "+method", "+repeat_num")
 
@@ -49,8 +51,30 @@ def composition_problem(error: Exception, schema: type[ExperimentConfig]) -> str
     return _one_line(error)
 
 
+@contextmanager
+def composing(is_on: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    """Take what Hydra trips over in odd arguments for a problem of the arguments.
+
+    Args:
+        is_on: Whether Hydra is still composing; afterwards an error is one.
+
+    Raises:
+        UserInputError: Hydra raised something that is not its own report.
+    """
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException, UserInputError):
+        raise
+    except Exception as error:
+        if not is_on():
+            raise
+        raise UserInputError(
+            f"The arguments cannot be understood ({_one_line(error) or type(error).__name__})."
+        ) from None
+
+
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    return " ".join(str(error).split())[:_MAX_MESSAGE]
 
 
 class CheckEveryRun(Callback):
@@ -72,9 +96,10 @@ class CheckEveryRun(Callback):
         loader = GlobalHydra.instance().config_loader()
         try:
             for number, overrides in enumerate(_expand(config)):
-                run = loader.load_sweep_config(config, overrides)
-                check_machine(self._schema.parse(config_values(run)))
-                refuse_used(Path(config.hydra.sweep.dir) / str(number))
+                with composing():
+                    run = loader.load_sweep_config(config, overrides)
+                output_dir = {"output_dir": str(Path(config.hydra.sweep.dir) / str(number))}
+                check_machine(self._schema.parse(config_values(run) | output_dir))
         except UserInputError as error:
             raise Refused(str(error)) from None
         except (HydraException, OmegaConfBaseException) as error:

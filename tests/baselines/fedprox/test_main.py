@@ -21,6 +21,8 @@ from safetensors.numpy import load_file
 
 from common.experiment import cli
 from common.experiment.cli import compose_config
+from common.experiment.run_directory import RunDirectory
+from common.protocol import TrainInstruction
 
 TINY = (
     "dataset=synthetic",
@@ -129,7 +131,7 @@ def test_a_run_leaves_a_complete_directory(cwd, main):
     for record in records:
         assert list(record) == [
             "round", "test_accuracy", "test_loss", "train_loss", "mu", "clients", "stragglers",
-            "bytes_up", "bytes_down", "seconds",
+            "failed", "bytes_up", "bytes_down", "seconds",
         ]  # fmt: skip
         assert 0 <= record["test_accuracy"] <= 1
         assert record["test_loss"] > 0
@@ -138,6 +140,7 @@ def test_a_run_leaves_a_complete_directory(cwd, main):
         assert record["clients"] == sorted(set(record["clients"]))
         assert len(record["clients"]) == 3
         assert set(record["clients"]) <= set(range(6))
+        assert record["failed"] == {}
         assert len(record["stragglers"]) == 1  # 3 - round(3 * 0.5)
         assert set(record["stragglers"]) < set(record["clients"])
         # Three models of 60 x 10 + 10 float32 each way, and their envelopes.
@@ -366,16 +369,103 @@ def test_bad_input_is_one_sentence_and_code_2(cwd, main, tmp_path, monkeypatch, 
     assert list(cwd.iterdir()) == []
 
 
-def test_a_folder_that_holds_a_run_is_refused(cwd, main):
+def test_a_folder_that_holds_another_run_is_refused(cwd, main):
     assert main(*TINY, "output_dir=a").code == 0
     before = (cwd / "a" / "summary.json").read_bytes()
     ended = main(*TINY, "output_dir=a", "seed=1")
     assert ended.code == 2
     assert ended.err == (
-        f"output_dir='{cwd / 'a'}' is not allowed: it must be a folder without a run, and this "
-        "one holds a run already.\n"
+        f"output_dir='{cwd / 'a'}' is not allowed: it must be a folder without a run, or with one "
+        "of the same configuration, but has one with seed=0 instead of 1.\n"
     )
     assert (cwd / "a" / "summary.json").read_bytes() == before
+
+
+def test_the_same_command_again_finds_its_run_complete(cwd, main):
+    assert main(*TINY, "output_dir=a").code == 0
+    before = {file: file.read_bytes() for file in (cwd / "a").iterdir()}
+    for again in ((*TINY, "output_dir=a"), ("resume=a",)):
+        ended = main(*again)
+        assert (ended.code, ended.err) == (0, "")
+        assert ended.out == f"Complete already: results are in {cwd / 'a'}\n"
+    assert {file: file.read_bytes() for file in (cwd / "a").iterdir()} == before
+
+
+@pytest.mark.parametrize("again", [(*TINY, "output_dir=a"), ("resume=a",), ("resume=./a",)])
+def test_a_run_that_failed_goes_on_to_the_undisturbed_end(cwd, main, again):
+    assert main(*TINY, "output_dir=undisturbed").code == 0
+    failing = client_that(ValueError("wilted"), in_round=3)
+    ended = main(*TINY, "output_dir=a", client_app=failing)
+    assert ended.code == 1
+    assert ended.out.endswith(f"Incomplete; to go on: resume={cwd / 'a'}\n")
+    assert not (cwd / "a" / "summary.json").exists()
+    ended = main(*again)
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.startswith("Going on after round 2.\nround 3/3 ")
+    assert sorted(file.name for file in (cwd / "a").iterdir()) == FILES
+    undisturbed = cwd / "undisturbed"
+    assert without_seconds(rounds(cwd / "a")) == without_seconds(rounds(undisturbed))
+    assert summary(cwd / "a")["model_sha256"] == summary(undisturbed)["model_sha256"]
+    environment = json.loads((cwd / "a" / "environment.json").read_text())
+    assert [again["after_round"] for again in environment["resumed"]] == [2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["resume=nosuch"], "resume='CWD/nosuch' is not allowed: it must be the folder of a run, "),
+        (["resume=sweep"], "resume='CWD/sweep' is not allowed: it must be the folder of a run, "),
+        (["resume="], "resume='CWD' is not allowed: it must be the folder of a run, "),
+        (
+            ["resume=a", "mu=0.5"],
+            "output_dir='CWD/a' is not allowed: it must be a folder without a ",
+        ),
+        (["resume=a", "resume=b"], "resume=a is not allowed with resume=b: it must name the one "),
+        (["resume=a", "output_dir=b"], "resume=a is not allowed with output_dir=b: it must name "),
+        (["resume=a", "--multirun"], "resume=a is not allowed with --multirun: it must name the "),
+        (["resume=foreign"], "'CWD/foreign/config.yaml' is not allowed: it must be the configur"),
+        (["resume=referring"], "'CWD/referring' is not allowed: ray_address='${oc.env:HOME}' of "),
+        (["--config-dir=/tmp"], "--config-dir=/tmp is not allowed: configuration files must be "),
+        (["+experiment=../../x"], "+experiment=../../x is not allowed: configuration files must "),
+    ],
+)
+def test_what_cannot_go_on_is_refused(cwd, main, arguments, message):
+    assert main(*TINY, "output_dir=a").code == 0
+    assert main("--multirun", *TINY, "seed=0,1", "output_dir=sweep").code == 0
+    for name, change in (
+        ("foreign", {"hydra": {"callbacks": {"evil": {"_target_": "os.abort"}}}}),
+        ("referring", {"ray_address": "${oc.env:HOME}"}),
+    ):
+        (cwd / name).mkdir()
+        (cwd / name / "config.yaml").write_text(yaml.dump(config(cwd / "a") | change))
+    ended = main(*arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith(message.replace("CWD", str(cwd)))
+    assert ended.err.count("\n") == 1
+
+
+def test_a_run_may_go_on_on_another_engine_but_not_to_other_results(cwd, main):
+    failing = client_that(ValueError("wilted"), in_round=3)
+    assert main(*TINY, "output_dir=a", client_app=failing).code == 1
+    ended = main("resume=a", "num_rounds=4")
+    assert ended.code == 2
+    assert "but has one with num_rounds=3 instead of 4" in ended.err
+    assert main("resume=a", "client_resources.num_cpus=0.5").code == 0
+    environment = json.loads((cwd / "a" / "environment.json").read_text())
+    assert environment["resumed"][0]["changed"] == {"client_resources.num_cpus": 0.5}
+
+
+def test_a_folder_that_is_being_written_is_refused(cwd, main, fedprox_defaults):
+    assert main(*TINY, "output_dir=a", client_app=client_that(ValueError("wilted"))).code == 1
+    written = FedProxConfig.parse(config(cwd / "a"))
+    with RunDirectory(written, "inline"):
+        ended = main(*TINY, "output_dir=a")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == (
+        f"output_dir='{cwd / 'a'}' is not allowed: it must be a folder that no other process is "
+        "writing a run into.\n"
+    )
+    assert main(*TINY, "output_dir=a").code == 0
 
 
 def test_a_dataset_that_is_nowhere_as_a_user_meets_it(cwd, tmp_path):
@@ -399,12 +489,15 @@ def test_a_dataset_that_is_nowhere_as_a_user_meets_it(cwd, tmp_path):
     assert list(cwd.iterdir()) == []
 
 
-def client_that(raises):
+def client_that(raises, in_round=1):
+    """Client 4 raises in round 1 of seed 0, or every client in another round."""
     app = ClientApp()
 
     @app.train()
     def train(message, context):
-        if context.node_config["partition-id"] == 4 and context.run_config["seed"] == 0:
+        server_round = TrainInstruction.of(message).server_round
+        is_told_to = context.node_config["partition-id"] == 4 or in_round > 1
+        if is_told_to and server_round >= in_round and context.run_config["seed"] == 0:
             raise raises
         return fedprox_client(message, context)
 
@@ -421,6 +514,33 @@ def test_a_client_that_raises_fails_the_run_with_its_error(cwd, main):
     assert "Results are in" not in ended.out
     assert rounds(cwd / "a") == []
     assert not (cwd / "a" / "summary.json").exists()
+
+
+def test_a_client_that_raises_may_be_left_out(cwd, main):
+    arguments = (*TINY, "clients_per_round=6", "on_client_failure=leave_out", "output_dir=a")
+    ended = main(*arguments, client_app=client_that(ValueError("wilted")))
+    assert (ended.code, ended.err) == (0, "")
+    assert [r["failed"] for r in rounds(cwd / "a")] == [{"4": "ValueError: wilted"}] * 3
+    assert summary(cwd / "a")["failed_clients"] == 3
+
+
+def test_a_sweep_skips_what_is_complete_and_goes_on_with_the_rest(cwd, main):
+    sweep = ("--multirun", *TINY, "clients_per_round=6", "seed=1,0,2", "output_dir=a")
+    assert main(*sweep, client_app=client_that(ValueError("wilted"), in_round=2)).code == 1
+    summaries = [cwd / "a" / number / "summary.json" for number in ("0", "1", "2")]
+    assert [file.exists() for file in summaries] == [True, False, True]
+    before = summaries[0].stat().st_mtime_ns
+    ended = main(*sweep)
+    assert (ended.code, ended.err) == (0, "")
+    said = [line for line in ended.out.splitlines() if not line.startswith(("round", "["))]
+    assert said == [
+        f"Complete already: results are in {cwd / 'a' / '0'}",
+        "Going on after round 1.",
+        f"Results are in {cwd / 'a' / '1'}",
+        f"Complete already: results are in {cwd / 'a' / '2'}",
+    ]
+    assert summaries[0].stat().st_mtime_ns == before
+    assert all(json.loads(file.read_text())["complete"] for file in summaries)
 
 
 def test_a_run_that_fails_fails_its_sweep(cwd, main):
@@ -475,7 +595,7 @@ def test_a_sweep_into_the_folder_of_another_changes_nothing_there(cwd, main):
     ended = main("--multirun", *TINY, "mu=2.0", "output_dir=sweep")
     assert ended.code == 2
     assert "sweep/0" in ended.err
-    assert ended.err.endswith("and this one holds a run already.\n")
+    assert ended.err.endswith("but has one with mu=0.0 instead of 2.0.\n")
     after = {file: file.read_bytes() for file in (cwd / "sweep").rglob("*") if file.is_file()}
     assert after == before
 

@@ -47,6 +47,9 @@ configs = st.integers(1, 10**6).flatmap(
         ),
         ray_address=st.text("a:/.0", max_size=5),
         server_device=st.sampled_from(["cpu", "cuda", "cuda:0", "cuda:11"]),
+        client_timeout=st.just(math.inf),
+        on_client_failure=st.sampled_from(["end", "leave_out"]),
+        checkpoint_every=positive,
         output_dir=st.text("a ~/.é", max_size=5),
     )
 )
@@ -190,6 +193,16 @@ def test_a_wrong_seed_is_reported_as_the_seed(experiment_values):
         ("server_device", "cuda:", r"of the form ^(cpu|cuda(:\d+)?)$"),
         ("server_device", "cpu:0", r"of the form ^(cpu|cuda(:\d+)?)$"),
         ("server_device", 0, "a string"),
+        ("client_timeout", 0.0, "greater than 0"),
+        ("client_timeout", -1.0, "greater than 0"),
+        ("client_timeout", -math.inf, "greater than 0"),
+        ("client_timeout", math.nan, "greater than 0"),
+        ("client_timeout", "inf", "a number"),
+        ("client_timeout", None, "a number"),
+        ("on_client_failure", "ignore", "'end' or 'leave_out'"),
+        ("on_client_failure", True, "'end' or 'leave_out'"),
+        ("checkpoint_every", 0, "greater than or equal to 1"),
+        ("checkpoint_every", 1.0, "an integer"),
         ("output_dir", 7, "a string"),
     ],
 )
@@ -206,6 +219,79 @@ def test_a_cohort_larger_than_the_federation_is_refused(experiment_values):
         "clients_per_round=6 is not allowed: it must be at most num_clients, 5."
     )
     ExperimentConfig.parse(experiment_values | {"num_clients": 6, "clients_per_round": 6})
+
+
+@pytest.mark.parametrize("timeout", [1, 0.5, 1e-9, math.inf])
+def test_a_client_may_take_any_time_or_forever(experiment_values, timeout):
+    values = experiment_values | {"engine": "ray", "client_timeout": timeout}
+    config = ExperimentConfig.parse(values)
+    assert config.client_timeout == timeout
+    assert type(config.client_timeout) is float
+    assert ExperimentConfig.from_run_config(config.to_run_config()) == config
+
+
+def test_a_client_in_the_servers_own_process_cannot_be_stopped(experiment_values):
+    assert refusal(experiment_values | {"engine": "inline", "client_timeout": 60}) == (
+        "client_timeout=60.0 is not allowed with engine='inline': it must be inf, for a client in "
+        "the server's own process cannot be stopped."
+    )
+
+
+def nested(depth, value=1):
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
+def endless():
+    value = []
+    value.append(value)
+    return value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "x" * 10**6,
+        b"x" * 10**6,
+        [1] * 10**5,
+        [["x" * 1000] * 1000] * 1000,
+        {f"key{i}": "x" * 1000 for i in range(1000)},
+        {"x" * 10**5: 1},
+        nested(100),
+        10**4000,
+        endless(),
+        object(),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+@pytest.mark.parametrize(
+    "key", ["seed", "engine", "output_dir", "client_resources", "repeat_num", "unknown"]
+)
+def test_a_value_of_any_size_and_kind_is_told_in_short(experiment_values, key, value):
+    if key == "output_dir" and isinstance(value, str):
+        return  # Which is one of the allowed values.
+    assert len(refusal(experiment_values | {key: value})) < 3_000
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"seed": 1, "seed.x": 2},
+        {"engine": "ray", "engine.x.y": 2},
+        {"client_resources.num_cpus": 1.0, "client_resources.num_cpus.x": 1},
+        {"k\n\x1b[31m": 1},
+        {"k" * 10**5: 1},
+        {"": 1},
+        {".": 1},
+        {"." * 500: 1},
+    ],
+    ids=lambda keys: repr(list(keys)[-1][:30]),
+)
+def test_odd_keys_are_refused_in_one_short_sentence(experiment_values, keys):
+    message = refusal(flatten(experiment_values) | keys)
+    assert len(message) < 1_000
+    assert message.isprintable()
 
 
 class OddKinds(ExperimentConfig):

@@ -7,21 +7,24 @@ import time
 import numpy as np
 import pytest
 import torch
-from flwr.app import Array, ArrayRecord
+from flwr.app import Array, ArrayRecord, MetricRecord
 from flwr.clientapp import ClientApp
 from flwr.supercore.task_identity import TaskIdentity
 from safetensors.numpy import load_file
 
 from common.engine.flower import become_server
 from common.engine.inline import InlineGrid
-from common.errors import ClientFailedError, UserInputError
+from common.errors import ClientFailedError, StorageError, UserInputError
+from common.experiment import checkpoint
 from common.experiment.config import ExperimentConfig
 from common.experiment.federate import Evaluation, federate
+from common.experiment.run_directory import RunDirectory
 from common.protocol import TrainInstruction, train_reply
 from common.strategy.fedavg import FedAvg
 from common.strategy.fedprox import FedProx
 
 NUM_CLIENTS, K = 8, 4
+NUM_EXAMPLES = [5] * NUM_CLIENTS
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +58,7 @@ def run(experiment_values, tmp_path):
     def run(losses, strategy=None, app=None, num_rounds=3, on_evaluation=None):
         keys = {"num_clients": NUM_CLIENTS, "num_rounds": num_rounds, "output_dir": str(tmp_path)}
         grid = InlineGrid(app or make_app(), NUM_CLIENTS, {})
-        strategy = strategy or FedAvg(grid.nodes, K, 3, 0.5, seed=0)
+        strategy = strategy or FedAvg(grid.nodes, NUM_EXAMPLES, K, 3, 0.5, seed=0)
         # The initial model is evaluated only for those who ask for its loss.
         first = 0 if strategy.follows_train_loss else 1
         models, waiting = [], list(losses[first:])
@@ -90,7 +93,7 @@ def test_every_model_is_evaluated_once(run):
 
 def test_the_initial_model_is_evaluated_for_who_follows_the_loss(run):
     nodes = InlineGrid(None, NUM_CLIENTS, {}).nodes
-    strategy = FedProx(nodes, K, 3, 0.5, 0, mu=0.0, adaptive_mu=True)
+    strategy = FedProx(nodes, NUM_EXAMPLES, K, 3, 0.5, 0, mu=0.0, adaptive_mu=True)
     assert run([4, 3, 2, 1], strategy) == [[0, 0], [1, 1], [2, 2], [3, 3]]
 
 
@@ -130,6 +133,7 @@ def test_a_round_has_the_figures_of_the_model_that_it_made(run, tmp_path):
         assert line["bytes_down"] > 2 * 2 * 4
         assert line["bytes_up"] > 2 * 2 * 4
         assert line["seconds"] >= 0
+        assert line["failed"] == {}
 
 
 def test_the_summary_closes_with_the_last_round_and_the_totals(run, tmp_path, capsys):
@@ -141,6 +145,7 @@ def test_the_summary_closes_with_the_last_round_and_the_totals(run, tmp_path, ca
         assert summary[key] == sum(line[key] for line in rounds)
     assert summary["seconds"] >= sum(line["seconds"] for line in rounds) - 1e-3
     assert summary["rounds"] == 3
+    assert summary["failed_clients"] == 0
     assert summary["complete"] is True
     assert load_file(tmp_path / "model.safetensors")["w"].tolist() == [3, 3]
     assert f"Results are in {tmp_path}\n" in capsys.readouterr().out
@@ -150,7 +155,7 @@ def test_mu_is_the_one_that_the_clients_of_the_round_had(run, tmp_path):
     """The initial loss is the first that the heuristic compares with."""
     asked = []
     nodes = InlineGrid(None, NUM_CLIENTS, {}).nodes
-    strategy = FedProx(nodes, K, 3, 0.5, 0, mu=0.0, adaptive_mu=True)
+    strategy = FedProx(nodes, NUM_EXAMPLES, K, 3, 0.5, 0, mu=0.0, adaptive_mu=True)
     losses = [1, 2, 3, 2.9, 2.8, 2.7, 2.6, 2.5, 2.4]
     run(losses, strategy, make_app(asked=asked), num_rounds=8)
     expected = [0.0, 0.1, 0.2, 0.2, 0.2, 0.2, 0.2, 0.1]
@@ -160,7 +165,7 @@ def test_mu_is_the_one_that_the_clients_of_the_round_had(run, tmp_path):
 
 def test_a_training_loss_that_is_not_asked_for_is_null_and_moves_no_mu(run, tmp_path):
     nodes = InlineGrid(None, NUM_CLIENTS, {}).nodes
-    strategy = FedProx(nodes, K, 3, 0.5, 0, mu=0.5, adaptive_mu=True)
+    strategy = FedProx(nodes, NUM_EXAMPLES, K, 3, 0.5, 0, mu=0.5, adaptive_mu=True)
     run([None] * 4, strategy)
     rounds = read_rounds(tmp_path)
     assert [(line["train_loss"], line["mu"]) for line in rounds] == [(None, 0.5)] * 3
@@ -178,6 +183,7 @@ def test_a_client_that_raises_leaves_what_was_done_but_no_summary(run, tmp_path)
         run([4, 3, 2, 1], app=make_app(fails_in_round=3))
     assert [line["round"] for line in read_rounds(tmp_path)] == [1, 2]
     assert {file.name for file in tmp_path.iterdir()} == {
+        "checkpoint",
         "config.yaml",
         "environment.json",
         "rounds.jsonl",
@@ -194,8 +200,9 @@ def test_a_round_is_on_disk_when_the_next_one_is_over(run, tmp_path):
             return super().configure_train(*arguments)
 
     nodes = InlineGrid(None, NUM_CLIENTS, {}).nodes
-    run([4, 3, 2, 1], Watching(nodes, K, 3, 0.5, seed=0))
-    assert lines == [0, 0, 1]
+    run([4, 3, 2, 1], Watching(nodes, NUM_EXAMPLES, K, 3, 0.5, seed=0))
+    # Who writes is a thread of its own, which may be earlier.
+    assert all(found >= least for found, least in zip(lines, [0, 0, 1], strict=True))
     assert len(read_rounds(tmp_path)) == 3
 
 
@@ -211,7 +218,7 @@ def test_a_model_is_evaluated_while_the_next_one_is_trained(run):
         return train_reply(message, message.content["arrays"], 5)
 
     nodes = InlineGrid(None, NUM_CLIENTS, {}).nodes
-    strategy = FedAvg(nodes, 1, 3, 0.0, seed=0)
+    strategy = FedAvg(nodes, NUM_EXAMPLES, 1, 3, 0.0, seed=0)
     run([4, 3, 2, 1], strategy, app, on_evaluation={1: meet.wait})
 
 
@@ -237,16 +244,6 @@ def test_the_engines_share_is_what_the_clients_did_not_take(run, tmp_path):
     assert 0 < read_summary(tmp_path)["engine_share"] < 0.5
 
 
-def test_a_folder_that_holds_a_run_is_refused_before_any_work(run, tmp_path):
-    run([4, 3, 2, 1])
-    before = (tmp_path / "rounds.jsonl").read_text()
-    asked = []
-    with pytest.raises(UserInputError, match="output_dir="):
-        run([4, 3, 2, 1], app=make_app(asked=asked))
-    assert asked == []
-    assert (tmp_path / "rounds.jsonl").read_text() == before
-
-
 def test_the_server_has_one_thread(run, tmp_path):
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
@@ -255,3 +252,249 @@ def test_the_server_has_one_thread(run, tmp_path):
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(threads)
+
+
+FAILURE = "ValueError: the disk is full"
+
+
+def keeping_app(fails=lambda round_, client: False):
+    """Clients whose model depends on what they keep, on mu and on chance."""
+    app = ClientApp()
+
+    @app.train()
+    def train(message, context):
+        instruction = TrainInstruction.of(message)
+        client = context.node_config["partition-id"]
+        context.state.setdefault("kept", MetricRecord({"times": 0, "sum": 0.0}))
+        kept = context.state["kept"]
+        kept["times"] += 1
+        if fails(instruction.server_round, client):
+            raise ValueError("the disk is full")
+        rng = np.random.default_rng([instruction.server_round, client, kept["times"]])
+        kept["sum"] += rng.standard_normal() / 10
+        w = message.content["arrays"]["w"].numpy()
+        step = rng.standard_normal(len(w)) * (1 + instruction.mu) + kept["sum"]
+        w_k = ArrayRecord({"w": Array(w + step.astype(np.float32))})
+        return train_reply(message, w_k, NUM_EXAMPLES[client])
+
+    return app
+
+
+def make_fedavg(config):
+    nodes = InlineGrid(None, NUM_CLIENTS, {}).nodes
+    return FedAvg(nodes, NUM_EXAMPLES, K, 3, 0.5, 0, config.on_client_failure)
+
+
+def make_adaptive(config):
+    nodes = InlineGrid(None, NUM_CLIENTS, {}).nodes
+    policy = config.on_client_failure
+    return FedProx(nodes, NUM_EXAMPLES, K, 3, 0.5, 0, policy, mu=0.3, adaptive_mu=True)
+
+
+@pytest.fixture
+def go(experiment_values):
+    """Federates into a folder, six rounds, as often as it is called."""
+
+    def go(folder, make=make_fedavg, app=None, on_evaluation=None, size=2, **keys):
+        keys = {"num_clients": NUM_CLIENTS, "num_rounds": 6, "output_dir": str(folder)} | keys
+        config = ExperimentConfig.parse(experiment_values | keys)
+        grid = InlineGrid(app or keeping_app(), NUM_CLIENTS, {})
+
+        def evaluate(arrays):
+            w = arrays["w"].numpy()
+            (on_evaluation or (lambda w: None))(w)
+            return Evaluation(float(w[0]), float(w[1]), train_loss=float(np.abs(w).sum()))
+
+        w = ArrayRecord({"w": Array(np.zeros(size, np.float32))})
+        federate(grid, make(config), config, w, evaluate)
+
+    return go
+
+
+def outcome(folder):
+    """What a run leaves behind, but for times."""
+    assert {file.name for file in folder.iterdir()} == {
+        "config.yaml",
+        "environment.json",
+        "model.safetensors",
+        "rounds.jsonl",
+        "summary.json",
+    }
+    rounds = [line | {"seconds": None} for line in read_rounds(folder)]
+    summary = read_summary(folder) | {"seconds": None, "engine_share": None}
+    return rounds, summary, (folder / "model.safetensors").read_bytes()
+
+
+def fails_in(round_):
+    return keeping_app(lambda server_round, client: server_round == round_)
+
+
+@pytest.mark.parametrize("make", [make_fedavg, make_adaptive])
+@pytest.mark.parametrize("checkpoint_every", [1, 3])
+def test_a_run_that_was_stopped_in_any_round_comes_to_the_same_end(
+    go, tmp_path, make, checkpoint_every, capsys
+):
+    go(tmp_path / "whole", make)
+    expected = outcome(tmp_path / "whole")
+    for stopped_in in range(1, 7):
+        folder = tmp_path / str(stopped_in)
+        with pytest.raises(ClientFailedError):
+            go(folder, make, fails_in(stopped_in), checkpoint_every=checkpoint_every)
+        assert [line["round"] for line in read_rounds(folder)] == list(range(1, stopped_in))
+        assert f"Incomplete; to go on: resume={folder}\n" in capsys.readouterr().out
+        go(folder, make, checkpoint_every=checkpoint_every)
+        assert outcome(folder) == expected
+        last = (stopped_in - 1) // checkpoint_every * checkpoint_every
+        told = f"Going on after round {last}.\n" in capsys.readouterr().out
+        assert told == (last > 0)
+        environment = json.loads((folder / "environment.json").read_text())
+        assert [entry["after_round"] for entry in environment["resumed"]] == [last]
+
+
+def test_the_mu_of_the_runs_above_moves(go, tmp_path):
+    go(tmp_path / "run", make_adaptive)
+    assert len({line["mu"] for line in read_rounds(tmp_path / "run")}) > 2
+
+
+@pytest.mark.parametrize("make", [make_fedavg, make_adaptive])
+def test_a_run_may_be_stopped_again_and_again(go, tmp_path, make):
+    go(tmp_path / "whole", make)
+    folder = tmp_path / "run"
+    for stopped_in in (2, 2, 3, 5, 6):
+        with pytest.raises(ClientFailedError):
+            go(folder, make, fails_in(stopped_in))
+    go(folder, make)
+    assert outcome(folder) == outcome(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, FloatingPointError])
+@pytest.mark.parametrize("make", [make_fedavg, make_adaptive])
+@pytest.mark.parametrize("number", [1, 2, 4, 6])
+def test_a_run_that_was_stopped_by_its_evaluation_comes_to_the_same_end(
+    go, tmp_path, make, error, number
+):
+    go(tmp_path / "whole", make)
+    expected = outcome(tmp_path / "whole")
+    waiting = [None] * (number - 1) + [error]
+
+    def stop(w):
+        if waiting and (raised := waiting.pop(0)):
+            raise raised
+
+    with pytest.raises(error):
+        go(tmp_path / "run", make, on_evaluation=stop)
+    go(tmp_path / "run", make)
+    assert outcome(tmp_path / "run") == expected
+
+
+def test_a_run_that_was_stopped_before_its_model_was_written_only_writes_it(
+    go, tmp_path, monkeypatch
+):
+    go(tmp_path / "whole")
+    expected = outcome(tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDirectory, "complete", lambda *arguments: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            go(tmp_path / "run")
+    go(tmp_path / "run", app=keeping_app(lambda round_, client: True))  # Nobody is asked.
+    assert outcome(tmp_path / "run") == expected
+
+
+def test_times_are_summed_over_the_parts_of_a_run(go, tmp_path):
+    with pytest.raises(ClientFailedError):
+        go(tmp_path, on_evaluation=lambda w: time.sleep(0.1), app=fails_in(6))
+    go(tmp_path)
+    summary = read_summary(tmp_path)
+    assert summary["seconds"] > 0.25
+    assert 0 < summary["engine_share"] < 1
+
+
+def test_a_complete_run_is_left_as_it_is(go, tmp_path, capsys):
+    go(tmp_path)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    capsys.readouterr()
+    go(tmp_path, app=keeping_app(lambda round_, client: True))  # Nobody is asked.
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+    assert capsys.readouterr().out == f"Results are in {tmp_path}\n"
+
+
+def test_a_folder_that_holds_another_run_is_refused_before_any_work(go, tmp_path):
+    go(tmp_path)
+    before = (tmp_path / "rounds.jsonl").read_text()
+    with pytest.raises(UserInputError, match=r"has one with seed=7 instead of 8\."):
+        go(tmp_path, app=keeping_app(lambda round_, client: True), seed=8)
+    assert (tmp_path / "rounds.jsonl").read_text() == before
+
+
+def test_a_checkpoint_of_another_model_is_refused(go, tmp_path):
+    with pytest.raises(ClientFailedError):
+        go(tmp_path, app=fails_in(3))
+    with pytest.raises(UserInputError) as caught:
+        go(tmp_path, size=3)
+    assert str(caught.value) == (
+        "The checkpoint of round 2 is not allowed: it must be of this run's model and strategy "
+        "(its tensors are others)."
+    )
+    go(tmp_path)  # It is as good as before.
+
+
+def test_a_checkpoint_of_another_strategy_is_refused(go, tmp_path):
+    with pytest.raises(ClientFailedError):
+        go(tmp_path, app=fails_in(3))
+    with pytest.raises(UserInputError, match="checkpoint of round 2 is not allowed"):
+        go(tmp_path, make_adaptive)
+
+
+def fails_sometimes(round_, client):
+    return round_ in (2, 4) and client < 4
+
+
+def test_clients_that_were_left_out_are_recorded(go, tmp_path):
+    go(tmp_path, make_adaptive, keeping_app(fails_sometimes), on_client_failure="leave_out")
+    rounds = read_rounds(tmp_path)
+    for line in rounds:
+        failed = [c for c in line["clients"] if fails_sometimes(line["round"], c)]
+        assert line["failed"] == {str(client): FAILURE for client in failed}
+    num_failed = sum(len(line["failed"]) for line in rounds)
+    assert read_summary(tmp_path)["failed_clients"] == num_failed > 0
+
+
+def test_clients_that_were_left_out_are_counted_over_the_parts_of_a_run(go, tmp_path):
+    def fails_and_stops(round_, client):
+        return fails_sometimes(round_, client) or round_ == 5
+
+    policy = {"on_client_failure": "leave_out"}
+    go(tmp_path / "whole", make_adaptive, keeping_app(fails_sometimes), **policy)
+    with pytest.raises(ClientFailedError, match="All clients of round 5 failed"):
+        go(tmp_path / "run", make_adaptive, keeping_app(fails_and_stops), **policy)
+    go(tmp_path / "run", make_adaptive, keeping_app(fails_sometimes), **policy)
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b'{"round": 1}\n{"round": 2}\n', b"", b"[]\n[]\n"],
+    ids=["lacks keys", "empty", "no objects"],
+)
+def test_lines_that_are_damaged_are_refused(go, tmp_path, damage):
+    with pytest.raises(ClientFailedError):
+        go(tmp_path, app=fails_in(3))
+    (tmp_path / "rounds.jsonl").write_bytes(damage)
+    with pytest.raises(UserInputError, match=r"rounds\.jsonl"):
+        go(tmp_path)
+
+
+def test_a_full_disk_is_told_and_the_run_goes_on_later(go, tmp_path, monkeypatch):
+    go(tmp_path / "whole")
+
+    def fail(path, content):
+        raise StorageError(f"{str(path)!r} could not be written: No space left on device.")
+
+    with pytest.raises(ClientFailedError):
+        go(tmp_path / "run", app=fails_in(4))
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "write_atomically", fail)
+        with pytest.raises(StorageError, match="No space left on device"):
+            go(tmp_path / "run")
+    go(tmp_path / "run")
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")

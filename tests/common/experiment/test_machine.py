@@ -2,10 +2,12 @@ import os
 
 import pytest
 import torch
+from flwr.app import ArrayRecord
 
 from common.errors import UserInputError
 from common.experiment.config import ExperimentConfig
 from common.experiment.machine import check_machine, client_device
+from common.experiment.run_directory import RunDirectory
 
 
 @pytest.fixture
@@ -141,5 +143,36 @@ def test_without_output_dir_a_config_of_the_users_own_does_not_matter(
     (tmp_path / "config.yaml").write_text("mine: true\n")
     monkeypatch.chdir(tmp_path)
     check_machine(ExperimentConfig.parse(experiment_values))
-    with pytest.raises(UserInputError, match="holds a run already"):
+    with pytest.raises(UserInputError, match=r"config\.yaml' is not allowed"):
         check_machine(ExperimentConfig.parse(experiment_values | {"output_dir": "."}))
+
+
+def test_a_run_of_the_same_configuration_may_go_on_and_another_may_not(config, num_gpus, tmp_path):
+    with RunDirectory(config(output_dir=str(tmp_path)), "inline"):
+        pass
+    before = sorted(tmp_path.rglob("*"))
+    check_machine(config(output_dir=str(tmp_path)))
+    check_machine(config(output_dir=str(tmp_path), checkpoint_every=9))
+    assert "with seed=7 instead of 8" in refusal(config(output_dir=str(tmp_path), seed=8))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_run_that_is_being_written_is_refused(config, num_gpus, tmp_path):
+    with RunDirectory(config(output_dir=str(tmp_path)), "inline"):
+        message = refusal(config(output_dir=str(tmp_path)))
+    assert message.endswith("it must be a folder that no other process is writing a run into.")
+
+
+def test_a_complete_run_need_not_be_writable(config, num_gpus, tmp_path, monkeypatch):
+    with RunDirectory(config(output_dir=str(tmp_path)), "inline") as directory:
+        directory.complete(ArrayRecord(), {})
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    check_machine(config(output_dir=str(tmp_path)))
+    assert "with seed=7 instead of 8" in refusal(config(output_dir=str(tmp_path), seed=8))
+
+
+def test_an_incomplete_run_must_be_writable(config, num_gpus, tmp_path, monkeypatch):
+    with RunDirectory(config(output_dir=str(tmp_path)), "inline"):
+        pass
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert "must be a folder that can be written" in refusal(config(output_dir=str(tmp_path)))

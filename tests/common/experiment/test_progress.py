@@ -49,6 +49,24 @@ def test_plain_line_by_hand(capsys, clock):
     )
 
 
+def test_a_run_that_goes_on_counts_the_time_of_its_own_rounds(capsys, clock):
+    with Progress(10, last_round=6) as shown:
+        clock.now += 30  # The workers start.
+        shown.round_finished(7, 0.5, 1)
+        clock.now += 2
+        shown.round_finished(8, 0.5, 1)
+    assert capsys.readouterr().out == (
+        "round 7/10  accuracy 0.5000  loss 1.0000  90 s left\n"
+        "round 8/10  accuracy 0.5000  loss 1.0000  4 s left\n"
+    )
+
+
+def test_a_run_that_goes_on_after_its_last_round_shows_nothing(capsys, clock):
+    with Progress(10, last_round=10):
+        pass
+    assert capsys.readouterr().out == ""
+
+
 def test_a_hundred_rounds_are_ten_lines(run):
     assert [line[0] for line in run(100)] == [str(round) for round in range(10, 101, 10)]
 
@@ -113,6 +131,14 @@ def test_bar_in_a_terminal():
     text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", "".join(shown))
     assert re.search("round 2 ━+.*2/7  accuracy 0.5000  loss 1.2500", text)
     assert not LINE.search(text)
+
+
+def test_bar_of_a_run_that_goes_on_starts_where_that_was():
+    with terminal() as shown, Progress(7, last_round=3) as bar:
+        bar.round_finished(4, 0.5, 1.25)
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", "".join(shown))
+    assert re.search("round 3 .*3/7", text)
+    assert re.search("round 4 ━+.*4/7  accuracy 0.5000  loss 1.2500", text)
 
 
 def test_bar_is_put_away_after_an_error():

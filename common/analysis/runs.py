@@ -1,18 +1,23 @@
-"""Read run directories back."""
+"""Runs, read back from their directories."""
 
-import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
+from pydantic import BaseModel, ValidationError
 
 from common.errors import UserInputError
+from common.experiment.result_files import finite, read_config, read_rounds, read_summary
+from common.experiment.run_files import CONFIG, ROUNDS, SUMMARY
+from common.shown import shown
 
 TAIL = 10
+
+Keys = TypeVar("Keys", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -20,33 +25,79 @@ class Run:
     """One complete run.
 
     Attributes:
-        config: Its configuration, nested.
+        config: Its configuration, nested, as it was written: see :meth:`config_as`.
         rounds: One record a round, as in rounds.jsonl.
         summary: Its closing figures.
+        folder: Its directory.
     """
 
-    config: dict[str, Any]
+    config: dict[Any, Any]
     rounds: list[dict[str, Any]]
     summary: dict[str, Any]
+    folder: Path
+
+    def config_as(self, schema: type[Keys]) -> Keys:
+        """Return those keys of the configuration that a schema has, checked.
+
+        Args:
+            schema: Has the keys that are needed, and ignores others, so that a run made with
+                another version of the configuration can be read, too.
+
+        Raises:
+            UserInputError: One of them is missing or not allowed.
+        """
+        try:
+            return schema.model_validate(self.config)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            key = ".".join(map(str, problem["loc"]))
+            value = "" if problem["type"] == "missing" else f"={shown(problem['input'])}"
+            rule = problem["msg"].removeprefix("Input should be ").replace("a valid i", "an i")
+            rule = "given" if problem["type"] == "missing" else rule.replace("a valid ", "a ")
+            raise UserInputError(
+                f"{key}{value} in {str(self.folder / CONFIG)!r} is not allowed: it must be {rule}."
+            ) from None
 
     def curve(self, key: str) -> NDArray[np.float64]:
-        """Return one number of every round, shape [rounds]; what was not finite is NaN."""
-        return np.array([record[key] for record in self.rounds], dtype=np.float64)
+        """Return one number of every round, shape [rounds]; what was not finite is NaN.
+
+        Raises:
+            UserInputError: A round has no such number.
+        """
+        return np.array([self._number(record, key) for record in self.rounds], dtype=np.float64)
 
     def tail_mean(self, key: str) -> float:
-        """Return the mean of a number over the last ten rounds: single rounds are noise."""
+        """Return the mean of a number over the last ten rounds: single rounds are noise.
+
+        Raises:
+            UserInputError: A round has no such number.
+        """
         return float(self.curve(key)[-TAIL:].mean())
+
+    def _number(self, record: dict[str, Any], key: str) -> float:
+        if key in record and record[key] is None:
+            return np.nan
+        number = finite(record.get(key))
+        if number is None:
+            raise UserInputError(
+                f"line {record['round']} of {str(self.folder / ROUNDS)!r} is not allowed: it must "
+                f"be a record with the number {key!r}, or null for it."
+            )
+        return number
 
 
 def load_runs(folders: Sequence[Path]) -> list[Run]:
     """Load every complete run in or below some folders, in the order of their paths.
 
+    A folder without summary.json is no complete run, and left out. Links to folders are not
+    followed.
+
     Raises:
-        UserInputError: A folder holds none.
+        UserInputError: A folder cannot be read or holds no complete run, or a run is damaged.
     """
     runs = []
     for folder in folders:
-        found = sorted(summary.parent for summary in folder.rglob("summary.json"))
+        found = _complete_runs(folder)
         if not found:
             raise UserInputError(
                 f"{str(folder)!r} is not allowed: it must hold at least one complete run."
@@ -55,9 +106,33 @@ def load_runs(folders: Sequence[Path]) -> list[Run]:
     return runs
 
 
+def _complete_runs(folder: Path) -> list[Path]:
+    """Return the folders with a summary.json in or below a folder, in the order of their paths."""
+    found, ahead = [], [folder]
+    while ahead:
+        here = ahead.pop()
+        try:
+            with os.scandir(here) as entries:
+                for entry in entries:
+                    if entry.name == SUMMARY:
+                        found.append(here)
+                    elif entry.is_dir(follow_symlinks=False):
+                        ahead.append(Path(entry.path))
+        except OSError as error:
+            raise UserInputError(
+                f"{str(here)!r} is not allowed: it must be a folder that can be read "
+                f"({error.strerror})."
+            ) from None
+    return sorted(found)
+
+
 def _load(folder: Path) -> Run:
-    return Run(
-        config=yaml.safe_load((folder / "config.yaml").read_text()),
-        rounds=[json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()],
-        summary=json.loads((folder / "summary.json").read_text()),
-    )
+    config = read_config(folder / CONFIG)
+    rounds = read_rounds(folder / ROUNDS)
+    summary = read_summary(folder / SUMMARY)
+    if summary.get("rounds", len(rounds)) != len(rounds):
+        raise UserInputError(
+            f"{str(folder / ROUNDS)!r} is not allowed: it must have as many lines as {SUMMARY} "
+            f"says that there were rounds, but has {len(rounds)}."
+        )
+    return Run(config, rounds, summary, folder)

@@ -8,42 +8,66 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
 from common.analysis.curves import Arms, plot_panels
 from common.analysis.runs import TAIL, Run, load_runs
 from common.analysis.tables import markdown_table
 from common.errors import UserInputError
+from common.experiment.config import NonNegativeFloat, Probability, Seed
+
+# More panels beside each other than can be read, and than a picture can be wide.
+MOST_PANELS = 20
 
 
-def arm_name(run: Run) -> str:
+class ComparedKeys(BaseModel):
+    """The keys that tell the runs of a comparison apart."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    algorithm: Literal["fedprox", "fedavg"]
+    mu: NonNegativeFloat
+    adaptive_mu: bool
+    stragglers_fraction: Probability
+    seed: Seed
+
+
+def arm_name(keys: ComparedKeys) -> str:
     """Name the method of a run as the paper does."""
-    if run.config["algorithm"] == "fedavg":
+    if keys.algorithm == "fedavg":
         return "FedAvg, stragglers dropped"
-    if run.config["adaptive_mu"]:
-        return f"FedProx, adaptive μ from {run.config['mu']:g}"
-    return f"FedProx, μ = {run.config['mu']:g}"
+    if keys.adaptive_mu:
+        return f"FedProx, adaptive μ from {keys.mu:.12g}"
+    return f"FedProx, μ = {keys.mu:.12g}"
 
 
 def group_by_stragglers(runs: Sequence[Run]) -> dict[float, Arms]:
     """Group runs by fraction of stragglers, rising, and within that by method.
 
     Raises:
-        UserInputError: Two runs are the same but for something that is not compared here.
+        UserInputError: A run's configuration cannot be compared, two runs are the same but for
+            something that is not compared here, or there are too many fractions for a figure.
     """
     panels: dict[float, dict[str, list[Run]]] = {}
-    for run in sorted(runs, key=lambda run: (arm_name(run), run.config["seed"])):
-        fraction = run.config["stragglers_fraction"]
-        panels.setdefault(fraction, {}).setdefault(arm_name(run), []).append(run)
-    for fraction, arms in panels.items():
-        for name, same in arms.items():
-            seeds = [run.config["seed"] for run in same]
-            if len(set(seeds)) < len(seeds):
-                raise UserInputError(
-                    f"RUNS hold several of {name!r} with stragglers_fraction={fraction} and the "
-                    "same seed: they must differ in method, stragglers_fraction or seed alone."
-                )
+    met: set[tuple[float, str, int]] = set()
+    compared = [(run.config_as(ComparedKeys), run) for run in runs]
+    for keys, run in sorted(compared, key=lambda pair: (arm_name(pair[0]), pair[0].seed)):
+        fraction, name = keys.stragglers_fraction, arm_name(keys)
+        if (fraction, name, keys.seed) in met:
+            raise UserInputError(
+                f"RUNS hold several of {name!r} with stragglers_fraction={fraction} and the "
+                "same seed: they must differ in method, stragglers_fraction or seed alone."
+            )
+        met.add((fraction, name, keys.seed))
+        panels.setdefault(fraction, {}).setdefault(name, []).append(run)
+    if len(panels) > MOST_PANELS:
+        raise UserInputError(
+            f"RUNS hold {len(panels)} values of stragglers_fraction: there must be at most "
+            f"{MOST_PANELS}, which have a panel each."
+        )
     return dict(sorted(panels.items()))
 
 
@@ -64,13 +88,13 @@ def _caption(panels: dict[float, Arms]) -> str:
     """Say what the figures of the table are means of."""
     runs = [run for arms in panels.values() for same in arms.values() for run in same]
     rounds = min(TAIL, *(len(run.rounds) for run in runs))
-    seeds = sorted({run.config["seed"] for run in runs})
+    seeds = sorted({run.config_as(ComparedKeys).seed for run in runs})
     of_seeds = f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds, the figure's bands"
     return f"Mean over the last {rounds} rounds of {of_seeds}:"
 
 
 def _panel_title(fraction: float) -> str:
-    return f"{100 * fraction:g} % stragglers"
+    return f"{100 * fraction:.12g} % stragglers"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -82,20 +106,29 @@ def main(arguments: Sequence[str]) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        panels = group_by_stragglers(load_runs(options.runs))
+        _report(options.runs, options.output or options.runs[0])
     except UserInputError as error:
         print(error, file=sys.stderr)
         return 2
-    output: Path = options.output or options.runs[0]
-    output.mkdir(parents=True, exist_ok=True)
+    return 0
+
+
+def _report(folders: Sequence[Path], output: Path) -> None:
+    panels = group_by_stragglers(load_runs(folders))
     table = accuracy_table(panels)
-    (output / "table.md").write_text(table + "\n")
     titled = {_panel_title(fraction): arms for fraction, arms in panels.items()}
-    for suffix in ("png", "svg"):
-        plot_panels(titled, "test_accuracy", "test accuracy", output / f"figure.{suffix}")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        (output / "table.md").write_text(table + "\n")
+        for suffix in ("png", "svg"):
+            plot_panels(titled, "test_accuracy", "test accuracy", output / f"figure.{suffix}")
+    except OSError as error:
+        raise UserInputError(
+            f"--output={str(output)!r} is not allowed: it must be a folder that can be written "
+            f"({error.strerror})."
+        ) from None
     print(f"\n{_caption(panels)}\n\n{table}\n")
     print(f"Figure: {(output / 'figure.png').resolve()}")
-    return 0
 
 
 if __name__ == "__main__":

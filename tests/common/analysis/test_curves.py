@@ -1,4 +1,5 @@
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import matplotlib as mpl
 import pytest
@@ -8,7 +9,8 @@ from common.analysis.runs import Run
 
 
 def run(accuracies, seed=0):
-    return Run({"seed": seed}, [{"test_accuracy": value} for value in accuracies], {})
+    rounds = [{"round": i, "test_accuracy": value} for i, value in enumerate(accuracies, 1)]
+    return Run({"seed": seed}, rounds, {}, Path("run"))
 
 
 @pytest.fixture

@@ -2,18 +2,23 @@
 
 import json
 import os
+import signal
 import sys
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import ray
 from fedprox import dataset, normalisation
+from fedprox.client_app import app as fedprox_client
 from fedprox.config import FedProxConfig
+from flwr.clientapp import ClientApp
 from ray.cluster_utils import Cluster
 
 from common.engine.worker_pool import worker_pool
 from common.experiment.config import read_default_config
+from common.protocol import TrainInstruction
 
 SMALL = {
     "num_clients": 7,
@@ -46,7 +51,19 @@ def outcomes_of(run):
                 f"{workers}_{model}", engine="ray", client_resources=resources, **keys
             )
         found[workers, "size"] = worker_pool(num_cpus, 0.0, "").size
+        if workers == "two workers":
+            found["killed worker", "logistic"] = run(
+                "killed_worker",
+                engine="ray",
+                client_resources=resources,
+                client_app=kills_its_worker_once(),
+                **EXPERIMENTS["logistic"],
+            )
     with two_machines() as address:
+        found["beside a Ray", "logistic"] = run(
+            "beside_a_ray", engine="ray", **EXPERIMENTS["logistic"]
+        )
+        found["beside a Ray", "machines"] = len(ray.nodes())
         for model, keys in EXPERIMENTS.items():
             found["two machines", model] = run(
                 f"cluster_{model}", engine="ray", ray_address=address, **keys
@@ -55,6 +72,27 @@ def outcomes_of(run):
         machines = ray.get([worker.__ray_call__.remote(machine_of) for worker in workers])
         found["two machines", "machines"] = machines
     return found
+
+
+def kills_its_worker_once():
+    """The clients' app, but in round 2 a client with others before and after it ends its worker."""
+    memory = Path(tempfile.mkdtemp()) / "killed"
+    app = ClientApp()
+
+    @app.train()
+    def train(message, context):
+        reply = fedprox_client(message, context)
+        is_round_2 = TrainInstruction.of(message).server_round == 2
+        if is_round_2 and context.node_config["partition-id"] in (2, 3) and not memory.exists():
+            memory.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return reply
+
+    KILLED.append(memory)
+    return app
+
+
+KILLED = []
 
 
 @contextmanager
@@ -87,11 +125,11 @@ def outcomes(run, tiny_mnist_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("engines")
     defaults = read_default_config(Path(dataset.__file__).parents[1] / "pyproject.toml")
 
-    def outcome(name, **changes):
+    def outcome(name, client_app=fedprox_client, **changes):
         config = FedProxConfig.parse(
             defaults | SMALL | changes | {"output_dir": str(folder / name)}
         )
-        run(config)
+        run(config, client_app)
         summary = json.loads((folder / name / "summary.json").read_text())
         lines = (folder / name / "rounds.jsonl").read_text().splitlines()
         rounds = [json.loads(line) for line in lines]
@@ -123,6 +161,20 @@ MODELS = pytest.mark.parametrize("model", EXPERIMENTS)
 def test_ray_gives_the_same_bits_as_inline(outcomes, workers, model):
     found, expected = outcomes[workers, model], outcomes["inline", model]
     assert found["rounds"] == expected["rounds"]
+    assert found["sha256"] == expected["sha256"]
+
+
+def test_a_worker_killed_in_the_middle_of_a_round_changes_no_bit(outcomes):
+    assert KILLED[-1].exists()  # One was.
+    found, expected = outcomes["killed worker", "logistic"], outcomes["inline", "logistic"]
+    assert found["rounds"] == expected["rounds"]
+    assert found["sha256"] == expected["sha256"]
+
+
+def test_a_ray_that_runs_already_is_left_alone(outcomes):
+    """The run has one of its own, of one machine, though one of two is there to be found."""
+    found, expected = outcomes["beside a Ray", "logistic"], outcomes["inline", "logistic"]
+    assert outcomes["beside a Ray", "machines"] == 1
     assert found["sha256"] == expected["sha256"]
 
 

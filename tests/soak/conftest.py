@@ -1,0 +1,6 @@
+"""The soak is a folder of scripts: make it importable."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))

@@ -1,6 +1,6 @@
 """The benchmark of Flowerbed against its peers: `make bench`, or `python tests/benchmarks`.
 
-A full run takes about 20 minutes on 2 cores and rewrites docs/performance.md. With --only or
+A full run takes about 40 minutes on 2 cores and rewrites docs/performance.md. With --only or
 --quick, results go to .bench/ and the page stays.
 """
 

@@ -2,9 +2,10 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -163,6 +164,16 @@ def app_dir(tmp_path_factory) -> Path:
     return folder
 
 
+@contextmanager
+def ports_of_another_superlink():
+    """Take the ports that a SuperLink has by default, as one that runs already does."""
+    with ExitStack() as taken:
+        for port in (9091, 9092, 9093):
+            with suppress(OSError):  # One does run already.
+                taken.enter_context(socket.create_server(("127.0.0.1", port)))
+        yield
+
+
 @pytest.fixture(scope="module")
 def session(app_dir, tmp_path_factory) -> Session:
     """Everything that needs a SuperLink, on one, because a run takes seconds to start."""
@@ -173,7 +184,7 @@ def session(app_dir, tmp_path_factory) -> Session:
         # As on a machine behind a proxy, and without an activated environment.
         patch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
         patch.setenv("PATH", os.defpath)
-        with SuperLink() as superlink:
+        with ports_of_another_superlink(), SuperLink() as superlink:
             completed = run(app_dir, superlink, RUN_CONFIG)
             failed = run(app_dir, superlink, {"behaviour": "raise"})
             timed_out = run(app_dir, superlink, {}, timeout=0.5)
@@ -183,6 +194,13 @@ def session(app_dir, tmp_path_factory) -> Session:
 def test_a_completed_run_returns_0_and_its_output_is_streamed(session):
     assert session.completed.code == COMPLETED
     assert session.report["clients"] == [0, 1, 2]
+
+
+def test_a_superlink_that_runs_already_is_left_alone(session):
+    """The run above had one of its own, on other ports."""
+    assert session.completed.code == 0
+    for port in (9091, 9092, 9093):
+        assert f":{port}" not in session.completed.out
 
 
 def test_the_app_runs_in_the_folder_and_environment_of_the_caller(session):

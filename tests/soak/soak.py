@@ -16,12 +16,13 @@ from typing import Final
 import numpy as np
 from processes import workers
 
+NUM_WORKERS: Final = 2
 # The logistic model on Synthetic(1, 1), two workers, a checkpoint each round: the shortest rounds
 # there are, and everything that a round does.
 EXPERIMENT: Final = (
     "+experiment=synthetic",
     "engine=ray",
-    f"client_resources.num_cpus={(os.cpu_count() or 2) / 2}",
+    f"client_resources.num_cpus={(os.cpu_count() or 1) / NUM_WORKERS}",
     "learning_rate=0.001",
 )
 _INTERVAL: Final = 0.1
@@ -75,32 +76,32 @@ class Soak:
         return float(np.mean(values))
 
 
-def run_soak(num_rounds: int, folder: Path, num_workers: int = 2) -> Soak:
+def run_soak(num_rounds: int, folder: Path, *changes: str) -> Soak:
     """Run the experiment as a user does, and watch it.
 
     Args:
         num_rounds: Its rounds.
         folder: Where its results go.
-        num_workers: Workers that it has.
+        changes: Further arguments, key=value.
 
     Raises:
         RuntimeError: It failed.
     """
-    command = [*EXPERIMENT, f"num_rounds={num_rounds}", f"output_dir={folder}"]
+    command = [*EXPERIMENT, f"num_rounds={num_rounds}", f"output_dir={folder}", *changes]
     process = subprocess.Popen(
         [sys.executable, "-m", "fedprox.main", *command], stdout=subprocess.DEVNULL
     )
-    samples = list(_watch(process, folder / "rounds.jsonl", num_workers))
+    samples = list(_watch(process, folder / "rounds.jsonl"))
     if process.wait() != 0:
         raise RuntimeError(f"The run ended with {process.returncode}")
     lines = (folder / "rounds.jsonl").read_text().splitlines()
     return Soak(samples, [json.loads(line)["seconds"] for line in lines])
 
 
-def _watch(process: subprocess.Popen[bytes], rounds: Path, num_workers: int) -> Iterator[Sample]:
+def _watch(process: subprocess.Popen[bytes], rounds: Path) -> Iterator[Sample]:
     pids: list[int] = []
     while process.poll() is None:
-        if len(pids) <= num_workers:
+        if len(pids) <= NUM_WORKERS:
             pids = [process.pid, *workers(process.pid)]
         elif rounds.exists():
             try:

@@ -10,7 +10,7 @@ MEGABYTE = 2**20
 
 @pytest.fixture(scope="module")
 def soak(tmp_path_factory):
-    return run_soak(NUM_ROUNDS, tmp_path_factory.mktemp("soak") / "run")
+    return run_soak(NUM_ROUNDS, tmp_path_factory.mktemp("soak") / "run", "num_epochs=2")
 
 
 @pytest.mark.parametrize("process", [0, 1, 2], ids=["server", "worker", "other worker"])

@@ -69,6 +69,7 @@ def test_a_run_leaves_all_files_with_their_keys(finished):
             "mu",
             "clients",
             "stragglers",
+            "failed",
             "bytes_up",
             "bytes_down",
             "seconds",

@@ -1,4 +1,4 @@
-"""Watches a long run from outside: memory and open files of its processes, time of its rounds.
+"""Watches a run from outside: memory, files and sockets of its processes, time of its rounds.
 
 Linux only: processes are looked at through /proc.
 """
@@ -8,13 +8,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-from processes import workers
+from processes import Socket, descendants, named, sockets
 
 NUM_WORKERS: Final = 2
 # The logistic model on Synthetic(1, 1), two workers, a checkpoint each round: the shortest rounds
@@ -51,10 +51,12 @@ class Soak:
     Attributes:
         samples: Over the run, ten a second, once all workers were there.
         seconds: What each round took.
+        sockets: All that any of its processes had open at any time.
     """
 
     samples: list[Sample]
     seconds: list[float]
+    sockets: set[Socket]
 
     def memory(self, process: int, rounds: range) -> float:
         """Return the mean resident bytes of a process (0 is the server) over some rounds."""
@@ -76,34 +78,49 @@ class Soak:
         return float(np.mean(values))
 
 
-def run_soak(num_rounds: int, folder: Path, *changes: str) -> Soak:
+def run_soak(
+    num_rounds: int,
+    folder: Path,
+    *changes: str,
+    prefix: Sequence[str] = (),
+    environment: Mapping[str, str] = os.environ,
+) -> Soak:
     """Run the experiment as a user does, and watch it.
 
     Args:
         num_rounds: Its rounds.
         folder: Where its results go.
         changes: Further arguments, key=value.
+        prefix: What to put before the command.
+        environment: Its variables.
 
     Raises:
         RuntimeError: It failed.
     """
     command = [*EXPERIMENT, f"num_rounds={num_rounds}", f"output_dir={folder}", *changes]
     process = subprocess.Popen(
-        [sys.executable, "-m", "fedprox.main", *command], stdout=subprocess.DEVNULL
+        [*prefix, sys.executable, "-m", "fedprox.main", *command],
+        stdout=subprocess.DEVNULL,
+        env=environment,
     )
-    samples = list(_watch(process, folder / "rounds.jsonl"))
+    seen: set[Socket] = set()
+    samples = list(_watch(process, folder / "rounds.jsonl", seen))
     if process.wait() != 0:
         raise RuntimeError(f"The run ended with {process.returncode}")
     lines = (folder / "rounds.jsonl").read_text().splitlines()
-    return Soak(samples, [json.loads(line)["seconds"] for line in lines])
+    return Soak(samples, [json.loads(line)["seconds"] for line in lines], seen)
 
 
-def _watch(process: subprocess.Popen[bytes], rounds: Path) -> Iterator[Sample]:
+def _watch(process: subprocess.Popen[bytes], rounds: Path, seen: set[Socket]) -> Iterator[Sample]:
+    """Yield samples until the process ends, and note all sockets; those of the start, too."""
     pids: list[int] = []
     while process.poll() is None:
         if len(pids) <= NUM_WORKERS:
-            pids = [process.pid, *workers(process.pid)]
+            family = [process.pid, *descendants(process.pid)]
+            seen |= sockets(family)
+            pids = [*named(family, "fedprox.main")[-1:], *named(family, "ray::Worker")]
         elif rounds.exists():
+            seen |= sockets(pids)
             try:
                 sample = _sample(rounds, pids)
             except OSError:  # They are ending.

@@ -25,12 +25,12 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
-def workers(server: int) -> list[int]:
-    """Return the workers of a run on Ray, given the process of its server."""
+def named(pids: Iterable[int], name: str) -> list[int]:
+    """Return those of some processes that have a name in their command line, rising."""
     found = []
-    for pid in descendants(server):
-        with suppress(OSError):
-            if b"ray::Worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
+    for pid in pids:
+        with suppress(OSError):  # It has just ended.
+            if name.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
                 found.append(pid)
     return sorted(found)
 

@@ -1,17 +1,26 @@
-"""While a run is on, nothing listens to other machines, and nothing calls them."""
+"""What a run must not do while it is on: leak, listen to other machines, or call them.
+
+One run is watched for all of it; `make soak` watches a longer one.
+"""
 
 import os
 import shutil
 import socket
 import subprocess
 import sys
-import time
 from types import SimpleNamespace
 
 import pytest
-from processes import Socket, descendants, sockets
+from processes import Socket, sockets
+from soak import NUM_WORKERS, run_soak
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+NUM_ROUNDS = 300
+EARLY, LATE = range(60, 150), range(210, 301)
+MEGABYTE = 2**20
+# On data from files, with the shortest rounds there are.
+MNIST = ("dataset=mnist", "num_clients=20", "num_epochs=2")
 
 # A network of its own, with a loopback interface and no route to anywhere else. The kernel counts
 # in OutNoRoutes every attempt to reach a place without a route, even one to ask for a name.
@@ -22,7 +31,6 @@ cat /proc/self/net/snmp /proc/self/net/snmp6 > "$COUNTERS"
 exit $code
 """
 UNSHARE = ("unshare", "--map-root-user", "--net", "sh", "-c", NO_ROUTE, "-")
-MNIST = ("dataset=mnist", "num_clients=20", "clients_per_round=4", "num_epochs=2", "num_rounds=3")
 
 
 def no_route():
@@ -42,35 +50,36 @@ def num_attempts(counters):
 
 
 @pytest.fixture(scope="module")
-def run(tiny_mnist_folder, tmp_path_factory):
-    """A run on Ray as a user has it, data in files, nothing forbidding the hub's client to call."""
+def watched(tiny_mnist_folder, tmp_path_factory):
+    """A run as a user has it: nothing forbids the hub's client to call."""
     folder = tmp_path_factory.mktemp("run")
     environment = {key: value for key, value in os.environ.items() if "OFFLINE" not in key} | {
         "FLOWERBED_DATA": str(tiny_mnist_folder),
         "XDG_CACHE_HOME": str(folder / "cache"),
         "COUNTERS": str(folder / "counters"),
     }
-    process = subprocess.Popen(
-        [*no_route(), sys.executable, "-m", "fedprox.main", *MNIST, f"output_dir={folder / 'run'}"],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    seen = set()
-    while process.poll() is None:
-        seen |= sockets([process.pid, *descendants(process.pid)])
-        time.sleep(0.1)
-    output = process.stdout.read()
-    assert process.returncode == 0, output
-    return SimpleNamespace(output=output, sockets=seen, counters=folder / "counters")
+    soak = run_soak(NUM_ROUNDS, folder / "run", *MNIST, prefix=no_route(), environment=environment)
+    return SimpleNamespace(soak=soak, sockets=soak.sockets, counters=folder / "counters")
 
 
-def test_a_run_needs_no_route_and_tries_none(run):
+def test_it_was_watched_to_the_end(watched):
+    assert len(watched.soak.seconds) == NUM_ROUNDS
+    assert watched.soak.samples[-1].round > 0.9 * NUM_ROUNDS
+    assert len(watched.soak.samples[0].memory) == 1 + NUM_WORKERS
+
+
+@pytest.mark.parametrize("process", [0, 1, 2], ids=["server", "worker", "other worker"])
+def test_rounds_leave_nothing_in_memory_and_no_open_file(watched, process):
+    """A copy of the model (31 kB) that is kept in each client's turn would be 45 MB."""
+    soak = watched.soak
+    assert soak.memory(process, LATE) - soak.memory(process, EARLY) < 3 * MEGABYTE
+    assert soak.files(process, LATE) - soak.files(process, EARLY) < 1
+
+
+def test_a_run_needs_no_route_and_tries_none(watched):
     if not no_route():
         pytest.skip("this machine lets nobody make a network of his own")
-    assert "Results are in" in run.output
-    assert num_attempts(run.counters) == 0
+    assert num_attempts(watched.counters) == 0
 
 
 def test_an_attempt_would_be_counted(tmp_path):
@@ -82,9 +91,9 @@ def test_an_attempt_would_be_counted(tmp_path):
     assert num_attempts(tmp_path / "counters") == 1
 
 
-def test_nothing_listens_beyond_loopback_and_nothing_calls_beyond_it(run):
-    assert any(entry.is_listening for entry in run.sockets)  # Ray's: they were looked at.
-    assert [entry for entry in run.sockets if not entry.is_local] == []
+def test_nothing_listens_beyond_loopback_and_nothing_calls_beyond_it(watched):
+    assert any(entry.is_listening for entry in watched.sockets)  # Ray's: they were looked at.
+    assert [entry for entry in watched.sockets if not entry.is_local] == []
 
 
 def test_a_socket_that_hears_or_calls_others_would_be_found():

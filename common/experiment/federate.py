@@ -1,5 +1,6 @@
 """One run: rounds of a strategy, each evaluated and recorded."""
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -8,7 +9,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from flwr.app import ArrayRecord, ConfigRecord
+from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from flwr.serverapp import Grid
 
 from common.engine.grid import SimulationGrid
@@ -134,7 +135,8 @@ def _restore(
         ) from None
     if isinstance(grid, SimulationGrid):
         grid.client_states.update(checkpoint.clients)
-        grid.client_seconds = checkpoint.counters.get("client_seconds", 0.0)
+        # Flower's own engine does not tell them, and a part of them would be a wrong number.
+        grid.client_seconds = checkpoint.counters.get("client_seconds", math.nan)
 
 
 class _Recorder:
@@ -225,18 +227,16 @@ class _Recorder:
     def _checkpoint(self, server_round: int, arrays: ArrayRecord) -> Checkpoint | None:
         if server_round % self._config.checkpoint_every != 0:
             return None
-        simulation = self._grid if isinstance(self._grid, SimulationGrid) else None
-        return Checkpoint(
-            round=server_round,
-            arrays=arrays,
-            strategy=self._strategy.state(),
-            clients=dict(simulation.client_states) if simulation else {},
-            counters={
-                "seconds": time.perf_counter() - self._start,
-                "seconds_in_rounds": self._seconds_in_rounds,
-                "client_seconds": simulation.client_seconds if simulation else 0.0,
-            },
-        )
+        counters = {
+            "seconds": time.perf_counter() - self._start,
+            "seconds_in_rounds": self._seconds_in_rounds,
+        }
+        clients: dict[int, RecordDict] = {}
+        if isinstance(self._grid, SimulationGrid):
+            clients = dict(self._grid.client_states)
+            if math.isfinite(self._grid.client_seconds):
+                counters["client_seconds"] = self._grid.client_seconds
+        return Checkpoint(server_round, arrays, self._strategy.state(), clients, counters)
 
     def _write(
         self, line: dict[str, Any], evaluation: Future[Evaluation], checkpoint: Checkpoint | None
@@ -285,7 +285,7 @@ class _Recorder:
         It is 1 - (seconds in the clients' app / number of workers) / seconds of all rounds:
         sending, waiting, aggregating and what the workers still load in the first round, but
         neither the start of Ray, which comes before, nor the evaluation. None for an engine that
-        does not tell, and for a run that had no round left to do.
+        does not tell, for a run that was on such a one in part, and where no round was left to do.
         """
         if not isinstance(self._grid, SimulationGrid) or self._seconds_in_rounds == 0:
             return None

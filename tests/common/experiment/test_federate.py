@@ -3,6 +3,7 @@ import math
 import signal
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from common.engine.flower import become_server
 from common.engine.inline import InlineGrid
 from common.errors import ClientFailedError, StorageError, UserInputError
 from common.experiment import checkpoint
+from common.experiment.checkpoint import CheckpointFolder
 from common.experiment.config import ExperimentConfig
 from common.experiment.federate import Evaluation, federate
 from common.experiment.run_directory import RunDirectory
@@ -407,6 +409,20 @@ def test_times_are_summed_over_the_parts_of_a_run(go, tmp_path):
     summary = read_summary(tmp_path)
     assert summary["seconds"] > 0.25
     assert 0 < summary["engine_share"] < 1
+
+
+def test_the_engines_share_is_unknown_when_an_engine_did_not_tell_its_part(go, tmp_path):
+    """Flower's own engine leaves such a checkpoint."""
+    with pytest.raises(ClientFailedError):
+        go(tmp_path, app=fails_in(3))
+    folder = CheckpointFolder(tmp_path / "checkpoint")
+    checkpoint = folder.load()
+    counters = {key: checkpoint.counters[key] for key in ("seconds", "seconds_in_rounds")}
+    folder.save(replace(checkpoint, counters=counters))
+    with pytest.raises(ClientFailedError):
+        go(tmp_path, app=fails_in(5))
+    go(tmp_path)
+    assert read_summary(tmp_path)["engine_share"] is None
 
 
 def test_a_complete_run_is_left_as_it_is(go, tmp_path, capsys):

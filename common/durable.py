@@ -17,7 +17,9 @@ def write_atomically(path: Path, content: bytes) -> None:
     unfinished = path.with_name(f".{path.name}.unfinished")
     with telling(path):
         try:
-            with unfinished.open("wb") as file:
+            unfinished.unlink(missing_ok=True)
+            # Made here and now: a link of that name would have somebody else's file overwritten.
+            with unfinished.open("xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())

@@ -18,6 +18,10 @@ def test_a_test_of_the_page_is_there(name, file):
     assert f"\ndef {name}(" in (PAGE.parent / file).read_text()
 
 
+def test_the_soak_was_run():
+    assert "resident memory of the server" in PAGE.read_text()
+
+
 def test_a_row_without_a_test_says_how_it_was_tried():
     rows = [line.split("|")[1:-1] for line in PAGE.read_text().splitlines() if line.startswith("|")]
     faults = [row for row in rows if len(row) == 3 and row[1].strip()][2:]

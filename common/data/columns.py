@@ -9,8 +9,6 @@ from common.data.png import decode_png
 from common.data.store import Split
 
 _IN_WORDS = {"L": "8-bit grey", "RGB": "8-bit RGB"}
-# How many images are out of their table at a time.
-_CHUNK = 1024
 
 
 def decode_labels(split: Split, column: str, num_classes: int) -> NDArray[np.int64]:
@@ -56,15 +54,14 @@ def decode_images(
     _refuse_nulls(split, encoded, column)
     channels = () if mode == "L" else (len(mode),)
     images = np.empty((len(encoded), height, width, *channels), dtype=np.uint8)
-    for start in range(0, len(encoded), _CHUNK):
-        for row, png in enumerate(encoded.slice(start, _CHUNK).to_pylist(), start):
-            try:
-                images[row] = decode_png(png, mode, height, width)
-            except ValueError as problem:
-                raise split.refused(
-                    f"must have whole PNGs of {height} x {width} pixels in {_IN_WORDS[mode]} in "
-                    f"the column {column!r}, and row {row} (counted from 0) is {problem}"
-                ) from None
+    for row, png in enumerate(encoded):  # One after the other: together they may be large.
+        try:
+            images[row] = decode_png(png.as_py(), mode, height, width)
+        except ValueError as problem:
+            raise split.refused(
+                f"must have whole PNGs of {height} x {width} pixels in {_IN_WORDS[mode]} in the "
+                f"column {column!r}, and row {row} (counted from 0) is {problem}"
+            ) from None
     return images
 
 

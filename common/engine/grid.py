@@ -55,6 +55,7 @@ class SimulationGrid(Grid):
         self.client_seconds = 0.0
         self._run = make_run()
         self.client_states: dict[int, RecordDict] = {}
+        self._states_before: dict[int, RecordDict | None] = {}
         self._replies: dict[str, Message] = {}
         self._num_pushed = 0
 
@@ -122,6 +123,7 @@ class SimulationGrid(Grid):
 
     def _numbered(self, messages: Iterable[Message]) -> list[Message]:
         batch = list(messages)
+        self._states_before = {}
         for message in batch:
             number_message(message, str(self._num_pushed))
             self._num_pushed += 1
@@ -139,8 +141,22 @@ class SimulationGrid(Grid):
         return partition_id(message.metadata.dst_node_id)
 
     def _keep_state(self, client: int, state: RecordDict) -> None:
+        self._states_before[client] = self.client_states.get(client)
         if state or client in self.client_states:
             self.client_states[client] = state
+
+    def take_back(self, clients: Iterable[int]) -> None:
+        """Let clients keep what they had before their last answer, which was not good.
+
+        Args:
+            clients: Partition ids; one that has not answered is as it was.
+        """
+        for client in clients:
+            state = self._states_before.pop(client, self.client_states.get(client))
+            if state is not None:
+                self.client_states[client] = state
+            else:
+                self.client_states.pop(client, None)
 
 
 def make_context(

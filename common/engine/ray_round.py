@@ -26,6 +26,7 @@ from common.engine.worker_pool import Actor, Started, WorkerPool
 Stream = Any
 
 MAX_DEATHS: Final = 3
+_HOUR: Final = 3600.0  # Ray cannot wait for a number of seconds that is too large.
 # Ray's ways to say that a worker's process or machine is gone, or what it has left there.
 _DEATHS = (RayActorError, ObjectLostError, NodeDiedError, OutOfMemoryError)
 
@@ -179,7 +180,7 @@ class Round:
     def _seconds_to_wait(self) -> float | None:
         """Return how long nothing may be heard before a call is overdue; None if there is none."""
         left = self._next_overdue() - time.monotonic()
-        return None if left == math.inf else max(left, SECONDS_BETWEEN_ANSWERS)
+        return None if left == math.inf else min(max(left, SECONDS_BETWEEN_ANSWERS), _HOUR)
 
     def _next_overdue(self) -> float:
         heard = min((call.heard for call in self._calls.values()), default=math.inf)

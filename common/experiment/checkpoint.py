@@ -1,6 +1,7 @@
 """All that a run needs to go on after a round, on disk."""
 
 import math
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from common.experiment.record_file import from_bytes, to_bytes
 _SERVER: Final = "server.safetensors"
 _MODEL: Final = "model"
 _STRATEGY: Final = "strategy."
+_CLIENT_FILE: Final = re.compile(r"\.?client-\d+-\d+\.safetensors(\.unfinished)?")
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,12 @@ class CheckpointFolder:
 
     Args:
         path: The folder; it exists.
+        run: Identifies the run; a checkpoint of another one is refused.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, run: str = "") -> None:
         self._path = path
+        self._run = run
         self._clients: Mapping[int, RecordDict] = {}
         self._changed: dict[int, int] = {}
 
@@ -67,6 +71,7 @@ class CheckpointFolder:
                 write_atomically(file, to_bytes(state, {}))
         records = {_STRATEGY + name: record for name, record in checkpoint.strategy.items()}
         about = {
+            "run": self._run,
             "round": checkpoint.round,
             "clients": changed,
             "counters": dict(checkpoint.counters),
@@ -84,13 +89,15 @@ class CheckpointFolder:
         """Return the last checkpoint, None if there is none.
 
         Raises:
-            UserInputError: It is damaged.
+            UserInputError: It is damaged, or of another run.
         """
         file = self._path / _SERVER
         if not file.exists():
             return None
         try:
             content, about = _read(file)
+            if about["run"] != self._run:
+                raise ValueError("it is of another configuration, or of other data")
             self._changed = {int(client): int(r) for client, r in about["clients"].items()}
             self._clients = {
                 client: _read(self._client_file(client, round_))[0]
@@ -112,20 +119,24 @@ class CheckpointFolder:
                 "begins anew."
             ) from None
 
-    def remove(self) -> None:
-        """Remove the folder: the run has ended.
-
-        Raises:
-            StorageError: It cannot be removed.
-        """
+    def clear(self) -> None:
+        """Forget the checkpoint of a run that was there before."""
         with telling(self._path):
-            shutil.rmtree(self._path)
+            (self._path / _SERVER).unlink(missing_ok=True)
+            self._remove_stray()
+
+    def remove(self) -> None:
+        """Remove the folder, as far as that can be done: the run has ended, and lacks nothing.
+
+        Some network file systems keep the file that the lock is on as long as it is open.
+        """
+        shutil.rmtree(self._path, ignore_errors=True)
 
     def _remove_stray(self) -> None:
         """Remove what was being written when the run was killed."""
         kept = {self._client_file(*of_client) for of_client in self._changed.items()}
-        for file in self._path.glob("*client-*"):
-            if file not in kept:
+        for file in self._path.iterdir():
+            if _CLIENT_FILE.fullmatch(file.name) and file not in kept:
                 file.unlink()
 
     def _client_file(self, client: int, round: int) -> Path:
@@ -133,6 +144,8 @@ class CheckpointFolder:
 
 
 def _read(file: Path) -> tuple[RecordDict, dict[str, Any]]:
+    if not file.is_file():  # To open a pipe would be to wait for its writer.
+        raise FileNotFoundError(file.name)
     return from_bytes(file.read_bytes())
 
 

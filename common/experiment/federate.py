@@ -13,7 +13,7 @@ from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from flwr.serverapp import Grid
 
 from common.engine.grid import SimulationGrid
-from common.errors import UserInputError
+from common.errors import StorageError, UserInputError
 from common.experiment.checkpoint import Checkpoint
 from common.experiment.config import ExperimentConfig
 from common.experiment.progress import Progress
@@ -64,10 +64,11 @@ def federate(
         StorageError: Results cannot be written.
     """
     use_one_thread()
-    with RunDirectory(config, engine=getattr(grid, "engine", "flower")) as directory:
+    engine = getattr(grid, "engine", "flower")
+    with RunDirectory(config, engine, strategy.num_examples) as directory:
         if not directory.is_complete:
             if directory.checkpoint:
-                _restore(directory.checkpoint, initial_arrays, strategy, grid)
+                _restore(directory.checkpoint, initial_arrays, strategy, grid, config)
             with _telling_how_to_go_on(directory):
                 _run_rounds(grid, strategy, config, initial_arrays, evaluate, directory)
         print(f"Results are in {directory.path}", flush=True)
@@ -97,6 +98,8 @@ def _run_rounds(
             timeout = config.client_timeout * config.clients_per_round
             replies = grid.send_and_receive(messages, timeout=timeout)
             arrays, _ = strategy.aggregate_train(server_round, replies)
+            if isinstance(grid, SimulationGrid):
+                grid.take_back(strategy.traffic.failed)
             recorder.record(server_round, arrays)
     directory.complete(arrays, recorder.summary())
 
@@ -105,6 +108,8 @@ def _run_rounds(
 def _telling_how_to_go_on(directory: RunDirectory) -> Iterator[None]:
     if directory.checkpoint:
         print(f"Going on after round {directory.checkpoint.round}.", flush=True)
+    if directory.differences:
+        print(f"Digits may differ: not as in the beginning: {', '.join(directory.differences)}.")
     try:
         yield
     except BaseException:
@@ -113,7 +118,11 @@ def _telling_how_to_go_on(directory: RunDirectory) -> Iterator[None]:
 
 
 def _restore(
-    checkpoint: Checkpoint, initial_arrays: ArrayRecord, strategy: FedAvg, grid: Grid
+    checkpoint: Checkpoint,
+    initial_arrays: ArrayRecord,
+    strategy: FedAvg,
+    grid: Grid,
+    config: ExperimentConfig,
 ) -> None:
     """Put strategy and clients where they were.
 
@@ -127,6 +136,8 @@ def _restore(
     try:
         if tensors(checkpoint.arrays) != tensors(initial_arrays):
             raise ValueError("its tensors are others")
+        if checkpoint.round > config.num_rounds:
+            raise ValueError(f"num_rounds is {config.num_rounds}")
         strategy.restore(checkpoint.strategy)
     except (KeyError, TypeError, ValueError) as error:
         raise UserInputError(
@@ -164,6 +175,7 @@ class _Recorder:
         self._thread = ThreadPoolExecutor(max_workers=1, initializer=use_one_thread)
         self._pending: deque[Future[None]] = deque()
         self._is_broken = False
+        self._unsaved: Checkpoint | None = None
         self._last: dict[str, Any] = {}
         self._bytes_up = self._bytes_down = self._num_failed = 0
         try:
@@ -175,8 +187,8 @@ class _Recorder:
                 f"run ({error!r:.100})."
             ) from None
         before = directory.checkpoint.counters if directory.checkpoint else {}
-        # Wall time of all rounds, without what evaluation delayed them.
-        self._seconds_in_rounds = before.get("seconds_in_rounds", 0.0)
+        # Wall time of all rounds, without what evaluation delayed them, times the workers.
+        self._worker_seconds = before.get("worker_seconds", 0.0)
         now = time.perf_counter()
         self._start = now - before.get("seconds", 0.0)
         self._last_model = self._left = now
@@ -188,6 +200,9 @@ class _Recorder:
         """Write what is not yet written, also after an error, which then goes on."""
         with self._thread, suppress(Exception) if kind else nullcontext():
             self._finish()
+        if kind:
+            with suppress(StorageError):  # Such as the error that goes on.
+                self._save()
 
     def begin(self, arrays: ArrayRecord) -> None:
         """Take the initial model; only who follows the training loss asks for its loss."""
@@ -198,7 +213,7 @@ class _Recorder:
     def record(self, server_round: int, arrays: ArrayRecord) -> None:
         """Take the model of a round."""
         now = time.perf_counter()
-        self._seconds_in_rounds += now - self._left
+        self._worker_seconds += (now - self._left) * getattr(self._grid, "num_workers", 1)
         traffic = self._strategy.traffic
         line = {
             "round": server_round,
@@ -224,12 +239,10 @@ class _Recorder:
         if train_loss is not None:
             self._strategy.observe_train_loss(train_loss)
 
-    def _checkpoint(self, server_round: int, arrays: ArrayRecord) -> Checkpoint | None:
-        if server_round % self._config.checkpoint_every != 0:
-            return None
+    def _checkpoint(self, server_round: int, arrays: ArrayRecord) -> Checkpoint:
         counters = {
             "seconds": time.perf_counter() - self._start,
-            "seconds_in_rounds": self._seconds_in_rounds,
+            "worker_seconds": self._worker_seconds,
         }
         clients: dict[int, RecordDict] = {}
         if isinstance(self._grid, SimulationGrid):
@@ -239,22 +252,29 @@ class _Recorder:
         return Checkpoint(server_round, arrays, self._strategy.state(), clients, counters)
 
     def _write(
-        self, line: dict[str, Any], evaluation: Future[Evaluation], checkpoint: Checkpoint | None
+        self, line: dict[str, Any], evaluation: Future[Evaluation], checkpoint: Checkpoint
     ) -> None:
         """Write a round's line, then its checkpoint: a checkpoint's rounds all have their lines."""
         if self._is_broken:
             return  # After a round without a line there is none with one.
         self._is_broken = True
         figures = evaluation.result()
-        self._count({"round": line["round"], **asdict(figures), **line})
-        self._directory.append_round(self._last)
-        if checkpoint is not None:
-            self._directory.save(checkpoint)
+        record = {"round": line["round"], **asdict(figures), **line}
+        self._count(record)
+        self._directory.append_round(record)
+        self._unsaved = checkpoint
+        if checkpoint.round % self._config.checkpoint_every == 0:
+            self._save()
         self._progress.round_finished(line["round"], figures.test_accuracy, figures.test_loss)
         self._is_broken = False
 
+    def _save(self) -> None:
+        if self._unsaved is not None:
+            self._directory.save(self._unsaved)
+            self._unsaved = None
+
     def _count(self, line: dict[str, Any]) -> None:
-        self._last = line
+        self._last = {key: line[key] for key in ("test_accuracy", "test_loss", "train_loss")}
         self._bytes_up += line["bytes_up"]
         self._bytes_down += line["bytes_down"]
         self._num_failed += len(line["failed"])
@@ -268,10 +288,8 @@ class _Recorder:
     def summary(self) -> dict[str, Any]:
         """Return the closing figures: those of the last round, and totals."""
         return {
-            "test_accuracy": self._last["test_accuracy"],
-            "test_loss": self._last["test_loss"],
-            "train_loss": self._last["train_loss"],
-            "rounds": self._last["round"],
+            **self._last,
+            "rounds": self._config.num_rounds,
             "seconds": round(time.perf_counter() - self._start, 6),
             "bytes_up": self._bytes_up,
             "bytes_down": self._bytes_down,
@@ -282,12 +300,11 @@ class _Recorder:
     def _engine_share(self) -> float | None:
         """Return what part of the workers' time was not spent in the clients' app.
 
-        It is 1 - (seconds in the clients' app / number of workers) / seconds of all rounds:
-        sending, waiting, aggregating and what the workers still load in the first round, but
-        neither the start of Ray, which comes before, nor the evaluation. None for an engine that
-        does not tell, for a run that was on such a one in part, and where no round was left to do.
+        It is 1 - seconds in the clients' app / (seconds of all rounds * number of workers): the
+        rest is sending, waiting, aggregating and what the workers still load in the first round,
+        but neither the start of Ray, which comes before, nor the evaluation. None for an engine
+        that does not tell, or did not in a part of the run.
         """
-        if not isinstance(self._grid, SimulationGrid) or self._seconds_in_rounds == 0:
+        if not isinstance(self._grid, SimulationGrid) or self._worker_seconds == 0:
             return None
-        busy = self._grid.client_seconds / self._grid.num_workers
-        return round(1 - busy / self._seconds_in_rounds, 6)
+        return round(1 - self._grid.client_seconds / self._worker_seconds, 6)

@@ -28,6 +28,7 @@ def refuse_foreign_files(arguments: Sequence[str], conf: Path) -> None:
         key = argument.partition("=")[0].lstrip("+~").partition("@")[0]
         is_name = (
             key in groups
+            or "/" in key  # Such as hydra/job_logging.
             or argument.startswith(_FLAGS_FOR_NAMES)
             or previous.startswith(_FLAGS_FOR_NAMES)
         )

@@ -72,6 +72,8 @@ def _record(
     name: str, kind: str, values: Any, tensors: Mapping[str, Any]
 ) -> ArrayRecord | MetricRecord | ConfigRecord:
     if kind == "arrays":
+        if len(set(values)) < len(values):  # Each would be a copy of a tensor.
+            raise ValueError("an array is there twice")
         return ArrayRecord({key: to_array(tensors[_tensor_name(name, key)]) for key in values})
     plain = {key: _from_json(value) for key, value in values.items()}
     if kind == "metrics":

@@ -28,6 +28,9 @@ class Resumed:
 def find_resumed(arguments: Sequence[str], schema: type[ExperimentConfig]) -> Resumed | None:
     """Return the run that a command line asks to go on with, None if there is none.
 
+    The address of a Ray cluster is not taken from the run: who joins a cluster trusts it, and the
+    run may be somebody else's.
+
     Args:
         arguments: The command line.
         schema: What the run's configuration is checked against.
@@ -42,13 +45,16 @@ def find_resumed(arguments: Sequence[str], schema: type[ExperimentConfig]) -> Re
     rest = [argument for argument in arguments if argument not in asked]
     _require_one_run(asked, rest)
     folder = _folder(asked[0])
-    values = read_config(folder, schema).model_dump() | {"output_dir": str(folder)}
+    values = read_config(folder, schema).model_dump() | {
+        "output_dir": str(folder),
+        "ray_address": "",
+    }
     _require_plain(values, folder)
     return Resumed(values, rest)
 
 
 def _require_one_run(asked: list[str], rest: list[str]) -> None:
-    multirun = [argument for argument in rest if argument in ("-m", "--multirun")]
+    multirun = [argument for argument in rest if argument.startswith(("-m", "--m", "hydra.mode"))]
     elsewhere = [argument for argument in rest if argument.startswith("output_dir=")]
     if len(asked) > 1 or multirun or elsewhere:
         also = (asked[1:] + multirun + elsewhere)[0]

@@ -5,11 +5,11 @@ import itertools
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any, Final, Self
 
 import numpy as np
 import yaml
@@ -31,10 +31,14 @@ from common.experiment.run_files import (
     ROUNDS,
     SUMMARY,
     changed_keys,
+    identify,
     is_complete,
     lock,
     require_free_or_own,
 )
+
+# What of the environment may decide on digits.
+_DECIDING: Final = ("commit", "python", "packages", "processor", "gpus")
 
 
 class RunDirectory:
@@ -49,12 +53,14 @@ class RunDirectory:
         config: The run's configuration; an empty ``output_dir`` becomes
             outputs/<date>/<time> below the current folder.
         engine: What runs the clients.
+        num_examples: n_k of every client: a run goes on with the same data only.
 
     Attributes:
         path: The folder.
         is_complete: Whether the run has ended; then nothing is written.
         checkpoint: Where an incomplete run goes on, None at its beginning.
         rounds: The lines of rounds.jsonl up to there.
+        differences: What was another thing when the run began: commit, versions or hardware.
 
     Raises:
         UserInputError: ``output_dir`` cannot be written, is being written by another process, holds
@@ -62,16 +68,21 @@ class RunDirectory:
         StorageError: A file cannot be written.
     """
 
-    def __init__(self, config: ExperimentConfig, engine: str) -> None:
+    def __init__(
+        self, config: ExperimentConfig, engine: str, num_examples: Sequence[int] = ()
+    ) -> None:
         self.path = Path(config.output_dir or _timestamped()).expanduser().resolve()
         self.checkpoint: Checkpoint | None = None
         self.rounds: list[dict[str, Any]] = []
+        self.differences: list[str] = []
         self._held = ExitStack()
         if config.output_dir:
             require_free_or_own(self.path, config)  # Before anything is made there.
         else:
             self.path = _make_new(self.path)
-        self._checkpoints = CheckpointFolder(_make(self.path / CHECKPOINT))
+        self._checkpoints = CheckpointFolder(
+            _make(self.path / CHECKPOINT), identify(config, num_examples)
+        )
         with ExitStack() as held:
             held.callback(lock(self.path).release)
             require_free_or_own(self.path, config)  # Nobody else can change that now.
@@ -133,6 +144,9 @@ class RunDirectory:
         self._checkpoints.remove()
 
     def _begin(self, config: ExperimentConfig, environment: dict[str, object]) -> None:
+        for name in (SUMMARY, MODEL):  # Of a run whose config.yaml was taken away.
+            (self.path / name).unlink(missing_ok=True)
+        self._checkpoints.clear()
         self._write_json(ENVIRONMENT, environment)
         write_atomically(self.path / ROUNDS, b"")
         resolved = config.model_dump() | {"output_dir": str(self.path)}
@@ -147,6 +161,7 @@ class RunDirectory:
         write_atomically(self.path / ROUNDS, lines.encode())
         first = read_environment(self.path / ENVIRONMENT)
         again = {"after_round": last_round, "changed": changed_keys(self.path, config)}
+        self.differences = [key for key in _DECIDING if environment[key] != first.get(key)]
         first["resumed"] = [*first.get("resumed", []), again | environment]
         self._write_json(ENVIRONMENT, first)
 
@@ -155,11 +170,16 @@ class RunDirectory:
 
 
 def _to_json(value: Mapping[str, Any], indent: int | None = None) -> str:
-    finite = {
-        key: None if isinstance(item, float) and not math.isfinite(item) else item
-        for key, item in value.items()
-    }
-    return json.dumps(finite, indent=indent, allow_nan=False)
+    return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    """Replace numbers that are not finite by None, at any depth."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _close(file: IO[bytes]) -> None:

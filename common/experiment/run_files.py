@@ -1,5 +1,8 @@
 """The files of a run directory, and whether a configuration may be run there."""
 
+import hashlib
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -30,6 +33,17 @@ _CHANGEABLE: Final = {
 Config = TypeVar("Config", bound=ExperimentConfig)
 
 
+def identify(config: ExperimentConfig, num_examples: Sequence[int]) -> str:
+    """Return what tells a run from all others: a hash of what decides on its results.
+
+    Args:
+        config: Its configuration.
+        num_examples: n_k of every client, by which other data show.
+    """
+    keys = {k: v for k, v in config.to_run_config().items() if k not in _CHANGEABLE}
+    return hashlib.sha256(json.dumps([keys, list(num_examples)]).encode()).hexdigest()
+
+
 def is_complete(folder: Path) -> bool:
     """Whether a folder holds a run that has ended."""
     return (folder / SUMMARY).exists() and (folder / CONFIG).exists()
@@ -58,13 +72,23 @@ def require_free_or_own(folder: Path, config: ExperimentConfig) -> None:
     The same configuration may go on where it stopped.
 
     Raises:
-        UserInputError: The folder holds a run of another configuration.
+        UserInputError: The folder holds a run of another configuration, or a link in the place of
+            one of its files.
     """
+    for name in (CONFIG, ENVIRONMENT, ROUNDS, CHECKPOINT, MODEL, SUMMARY):
+        if (folder / name).is_symlink():
+            raise UserInputError(
+                f"output_dir={str(folder)!r} is not allowed: its {name} must be no link, for what "
+                "is written there would be written elsewhere."
+            )
     if not (folder / CONFIG).exists():
         return
+    changeable = _CHANGEABLE
+    if config.on_client_failure == "leave_out":  # Then it decides who is left out.
+        changeable = changeable - {"client_timeout"}
     stored = read_config(folder, type(config)).to_run_config()
     for key, value in config.to_run_config().items():
-        if key not in _CHANGEABLE and value != stored[key]:
+        if key not in changeable and value != stored[key]:
             raise UserInputError(
                 f"output_dir={str(folder)!r} is not allowed: it must be a folder without a run, or "
                 f"with one of the same configuration, but has one with {key}={stored[key]!r} "

@@ -9,6 +9,7 @@ import json
 import os
 import resource
 import runpy
+import signal
 import sys
 from contextlib import chdir, redirect_stdout, suppress
 from tempfile import TemporaryDirectory
@@ -19,6 +20,8 @@ def command(package, arguments, folder, log, max_file_bytes=None):
     if max_file_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (max_file_bytes, max_file_bytes))
     os.chdir(folder)
+    # Whoever started the tests in the background had it ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(descriptor, stream)

@@ -22,6 +22,7 @@ SHRUNK = {
         "fedavg": (4, (*SYNTHETIC, "num_rounds=60", "stragglers_fraction=0.5", "algorithm=fedavg")),
         "adaptive mu": (8, (*SYNTHETIC, "num_rounds=100", "adaptive_mu=true", "mu=0.2", "seed=1")),
         "every third round": (4, (*SYNTHETIC, "num_rounds=100", "checkpoint_every=3")),
+        "on ray": (1, (*SYNTHETIC, "num_rounds=100", "engine=ray")),
     },
 }
 EXPERIMENTS = [
@@ -47,7 +48,8 @@ def start():
 
     for package, experiments in SHRUNK.items():
         for _, arguments in experiments.values():
-            ask(package=package, arguments=[*arguments, "engine=inline"], folder=None)
+            if "engine=ray" not in arguments:  # What forks must not have a Ray.
+                ask(package=package, arguments=[*arguments, "engine=inline"], folder=None)
 
     def start(package, arguments, folder, **limits):
         log = str(folder / "log")
@@ -97,11 +99,12 @@ def test_killed_at_random_it_ends_as_if_undisturbed(start, tmp_path, package, ki
     assert wait() == 0
 
     rng, codes = random.Random(str(arguments)), []
+    engine = "engine=ray" if "engine=ray" in arguments else "engine=inline"
     run = tmp_path / "killed" / "run"
     while not codes or codes[-1] != 0:
         # What is not there cannot go on: killed that early, it is begun again.
         how = ["resume=run"] if (run / "config.yaml").exists() else [*arguments, "output_dir=run"]
-        pid, wait = start(package, [*how, "engine=inline"], tmp_path / "killed")
+        pid, wait = start(package, [*how, engine], tmp_path / "killed")
         if len(codes) < kills:
             kill_within(pid, run, rng)
         codes.append(wait())
@@ -116,6 +119,28 @@ def test_killed_at_random_it_ends_as_if_undisturbed(start, tmp_path, package, ki
     assert sorted(file.name for file in run.iterdir()) == sorted(
         file.name for file in expected.iterdir()
     )
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_run_in_order_and_it_goes_on(start, tmp_path, number, code):
+    arguments = [*SYNTHETIC, "num_rounds=100", "checkpoint_every=1000", "engine=inline"]
+    run = tmp_path / "run"
+    pid, wait = start("fedprox", [*arguments, "output_dir=run"], tmp_path)
+    while len(lines(run)) < 5:
+        time.sleep(0.001)
+    os.kill(pid, number)
+    assert wait() == code
+    log = (tmp_path / "log").read_text()
+    assert log.endswith(f"Incomplete; to go on: resume={run}\nInterrupted.\n")
+    # No round is lost, though no checkpoint was due.
+    finished = len(lines(run))
+    assert finished < 100
+    for how in ("resume=run", *arguments[-1:]), (*arguments, "output_dir=new"):
+        _, wait = start("fedprox", how, tmp_path)
+        assert wait() == 0
+    assert f"Going on after round {finished}.\n" in (tmp_path / "log").read_text()
+    assert rounds(run) == rounds(tmp_path / "new")
+    assert summary(run)["model_sha256"] == summary(tmp_path / "new")["model_sha256"]
 
 
 @pytest.mark.parametrize("max_file_bytes", [500, 2_600, 8_192])

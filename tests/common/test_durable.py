@@ -40,6 +40,15 @@ def test_what_was_there_stays_when_something_fails(tmp_path, monkeypatch, owner,
     assert file.read_bytes() == b"third"
 
 
+def test_a_link_that_lies_in_wait_is_not_followed(tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"mine")
+    (tmp_path / ".a.json.unfinished").symlink_to(victim)
+    write_atomically(tmp_path / "a.json", b"theirs")
+    assert victim.read_bytes() == b"mine"
+    assert (tmp_path / "a.json").read_bytes() == b"theirs"
+
+
 def test_nobody_ever_reads_half_a_file(tmp_path, monkeypatch):
     file = tmp_path / "a.json"
     write_atomically(file, b"first")

@@ -185,6 +185,18 @@ def test_a_client_that_fails_has_the_state_again_that_it_had(make_grid):
     assert 1 not in grid.client_states
 
 
+def test_what_a_client_kept_can_be_taken_back(make_grid):
+    """Its last answer was not good, as the strategy found."""
+    grid = make_grid(app)
+    list(grid.send_and_receive(ask([0, 1])))
+    before = dict(grid.client_states)
+    list(grid.send_and_receive(ask([0, 1, 2])))
+    grid.take_back([1, 2, 5])
+    assert grid.client_states[0]["visits"]["by"] == [0, 0]
+    assert grid.client_states[1] is before[1]
+    assert grid.client_states.keys() == {0, 1}
+
+
 def test_a_run_may_go_on_with_the_states_of_another(make_grid):
     first, second = make_grid(app), make_grid(app)
     list(first.send_and_receive(ask([0, 1])))

@@ -227,8 +227,22 @@ def test_the_folder_is_removed_with_all_that_is_in_it(folder, tmp_path):
     folder.save(checkpoint(3, {5: state(1)}))
     folder.remove()
     assert not tmp_path.exists()
-    with pytest.raises(StorageError, match="could not be written: No such file"):
-        folder.remove()
+    folder.remove()
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    CheckpointFolder(tmp_path, "one").save(checkpoint(3, {}))
+    assert CheckpointFolder(tmp_path, "one").load() is not None
+    with pytest.raises(UserInputError, match="it is of another configuration, or of other data"):
+        CheckpointFolder(tmp_path, "other").load()
+
+
+def test_a_checkpoint_is_forgotten_with_its_clients_and_nothing_else_is(folder, tmp_path):
+    folder.save(checkpoint(3, {5: state(1)}))
+    for name in ("lock", "my-client-list.txt"):
+        (tmp_path / name).touch()
+    CheckpointFolder(tmp_path).clear()
+    assert files(tmp_path) == ["lock", "my-client-list.txt"]
 
 
 def refusal(path):
@@ -265,10 +279,10 @@ def test_a_client_that_is_missing_is_refused(folder, tmp_path):
 
 def test_a_folder_in_the_place_of_the_file_is_refused(tmp_path):
     (tmp_path / "server.safetensors").mkdir()
-    assert "IsADirectoryError" in refusal(tmp_path)
+    assert "FileNotFoundError" in refusal(tmp_path)
 
 
-GOOD = {"round": 3, "clients": {"5": 3}, "counters": {"seconds": 1.5}}
+GOOD = {"run": "", "round": 3, "clients": {"5": 3}, "counters": {"seconds": 1.5}}
 
 
 def write(path, about, content=None):

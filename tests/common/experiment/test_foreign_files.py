@@ -31,6 +31,8 @@ def conf(tmp_path):
         "experiment=synthetic,../evil",
         "+experiment=[synthetic,/tmp/evil]",
         "+experiment='/tmp/evil'",
+        "hydra/job_logging=../evil",
+        "+hydra/launcher=/tmp/evil",
         "--config-name ../evil",
         "--config-name=/tmp/evil",
         "--config-n ../evil",
@@ -53,6 +55,7 @@ def test_a_file_from_elsewhere_is_refused(conf, command_line):
         "-cn fedavg output_dir=../elsewhere",
         "output_dir=/tmp/run ray_address=auto",
         "--cfg job --resolve",
+        "hydra.sweep.dir=/tmp/sweep hydra/job_logging=none",
         "resume=../run",
     ],
 )

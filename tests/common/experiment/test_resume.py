@@ -49,6 +49,17 @@ def test_a_run_is_its_configuration_where_it_lies_now(make_run, experiment_value
     assert resumed.arguments == []
 
 
+def test_the_address_of_a_cluster_is_not_taken_from_a_run(make_run):
+    """Who joins a cluster runs what it sends."""
+    folder = make_run(ray_address="192.0.2.1:6379")
+    assert find(f"resume={folder}").values["ray_address"] == ""
+
+
+@pytest.mark.parametrize("flag", ["-m", "--multirun", "--multi", "--mul", "hydra.mode=MULTIRUN"])
+def test_a_sweep_is_refused_however_it_is_asked_for(make_run, flag):
+    assert f"is not allowed with {flag}: " in refusal(f"resume={make_run()}", flag)
+
+
 def test_the_rest_of_the_command_line_stays(make_run):
     resumed = find("engine=ray", f"resume={make_run()}", "checkpoint_every=5")
     assert resumed.arguments == ["engine=ray", "checkpoint_every=5"]
@@ -109,8 +120,14 @@ def test_a_configuration_that_is_not_one_of_this_experiment_is_refused(make_run)
 @pytest.mark.parametrize("reference", ["${oc.env:HOME}", "a${seed}", "${"])
 def test_a_configuration_that_refers_to_something_is_refused(make_run, reference):
     """Hydra would put the value of a variable there."""
-    folder = make_run(ray_address=reference)
-    assert refusal(f"resume={folder}") == (
-        f"{str(folder)!r} is not allowed: ray_address={reference!r} of its config.yaml must be a "
+
+    class LabelledConfig(ExperimentConfig):
+        label: str
+
+    folder = make_run(label=reference)
+    with pytest.raises(UserInputError) as caught:
+        find_resumed([f"resume={folder}"], LabelledConfig)
+    assert str(caught.value) == (
+        f"{str(folder)!r} is not allowed: label={reference!r} of its config.yaml must be a "
         "value, not a reference."
     )

@@ -254,6 +254,78 @@ def test_the_same_configuration_goes_on_after_the_last_checkpoint(config, tmp_pa
     assert [json.loads(line)["round"] for line in text.splitlines()] == [1, 2, 3, 4]
 
 
+def test_a_run_goes_on_with_the_same_data_only(config, tmp_path):
+    with RunDirectory(config(tmp_path), "inline", [3, 5]) as first:
+        write_rounds(first, [1], checkpoints=[1])
+    with pytest.raises(UserInputError, match="of another configuration, or of other data"):
+        RunDirectory(config(tmp_path), "inline", [3, 6])
+    with RunDirectory(config(tmp_path), "inline", [3, 5]) as again:
+        assert again.checkpoint.round == 1
+
+
+def test_what_an_earlier_run_left_is_none_of_the_new_one(config, arrays, tmp_path):
+    """Somebody took its config.yaml away, to use the folder again."""
+    with RunDirectory(config(tmp_path), "inline") as first:
+        write_rounds(first, [1, 2], checkpoints=[2])
+    (tmp_path / "config.yaml").unlink()
+    for name in ("summary.json", "model.safetensors"):
+        (tmp_path / name).write_text("{}")
+    for _ in range(2):
+        with RunDirectory(config(tmp_path), "inline") as new:
+            assert not new.is_complete
+            assert new.checkpoint is None
+            assert new.rounds == []
+    assert files(tmp_path) == ["checkpoint", "config.yaml", "environment.json", "rounds.jsonl"]
+    assert files(tmp_path / "checkpoint") == ["lock"]
+
+
+@pytest.mark.parametrize(
+    "name", ["config.yaml", "environment.json", "rounds.jsonl", "checkpoint", "summary.json"]
+)
+def test_a_link_is_refused_for_it_would_have_another_file_written(config, tmp_path, name):
+    folder, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    with RunDirectory(config(folder), "inline") as first:
+        write_rounds(first, [1], checkpoints=[1])
+    if (folder / name).exists():
+        (folder / name).rename(elsewhere)
+    (folder / name).symlink_to(elsewhere)
+    with pytest.raises(UserInputError, match=f"its {name} must be no link"):
+        RunDirectory(config(folder), "inline")
+
+
+def test_a_complete_run_whose_checkpoints_stay_is_complete(config, arrays, tmp_path, monkeypatch):
+    """On some network file systems an open file keeps its folder."""
+    monkeypatch.setattr("shutil.rmtree", lambda path, ignore_errors: None)
+    with RunDirectory(config(tmp_path), "inline") as directory:
+        directory.complete(arrays, {})
+    with RunDirectory(config(tmp_path), "inline") as again:
+        assert again.is_complete
+
+
+def test_another_machine_or_version_is_noticed(config, tmp_path):
+    with RunDirectory(config(tmp_path), "inline") as first:
+        write_rounds(first, [1], checkpoints=[1])
+    with RunDirectory(config(tmp_path), "ray") as same:
+        assert same.differences == []
+    file = tmp_path / "environment.json"
+    environment = json.loads(file.read_text())
+    file.write_text(json.dumps(environment | {"processor": "another", "commit": None}))
+    with RunDirectory(config(tmp_path), "inline") as other:
+        assert set(other.differences) <= {"commit", "processor"}
+        assert "processor" in other.differences
+
+
+def test_a_changed_key_may_be_infinite(config, tmp_path, experiment_values):
+    finite = experiment_values | {"engine": "ray", "client_timeout": 60.0}
+    finite["output_dir"] = str(tmp_path)
+    with RunDirectory(ExperimentConfig.parse(finite), "ray") as first:
+        write_rounds(first, [1], checkpoints=[1])
+    with RunDirectory(config(tmp_path), "inline"):
+        pass
+    (resumed,) = json.loads((tmp_path / "environment.json").read_text())["resumed"]
+    assert resumed["changed"] == {"engine": "inline", "client_timeout": None}
+
+
 @pytest.mark.parametrize("torn", [b"", b'{"round": 3, "mu', b"\xff\0", b"{}\n[]\n"])
 def test_a_line_that_was_being_written_is_dropped(config, tmp_path, torn):
     with RunDirectory(config(tmp_path), "inline") as first:

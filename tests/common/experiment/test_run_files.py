@@ -242,6 +242,14 @@ def test_keys_that_change_no_result_may_differ_and_are_told(config, run_of):
     }
 
 
+def test_a_limit_that_decides_who_is_left_out_must_stay(config, run_of):
+    changes = {"engine": "ray", "on_client_failure": "leave_out"}
+    path = run_of(config(**changes, client_timeout=5.0))
+    with pytest.raises(UserInputError, match=r"client_timeout=5\.0 instead of 6\.0"):
+        require_free_or_own(path, config(**changes, client_timeout=6.0))
+    require_free_or_own(path, config(**changes, client_timeout=5.0, checkpoint_every=2))
+
+
 def test_a_folder_with_a_configuration_of_another_kind_is_refused(config, tmp_path):
     (tmp_path / "config.yaml").write_text("mine: true\n")
     with pytest.raises(UserInputError, match=r"config\.yaml' is not allowed"):

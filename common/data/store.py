@@ -124,10 +124,7 @@ def _leaves(schema: pq.ParquetSchema, columns: Sequence[str]) -> dict[str, int]:
         found = [i for i, path in enumerate(paths) if f"{path}.".startswith(f"{name}.")]
         if len(found) == 1 and paths[found[0]] == name:
             column = schema.column(found[0])
-            if (
-                column.max_repetition_level == 0
-                and column.physical_type != "FIXED_LEN_BYTE_ARRAY"
-            ):
+            if column.max_repetition_level == 0 and column.physical_type != "FIXED_LEN_BYTE_ARRAY":
                 leaves[name] = found[0]
     return leaves
 
@@ -176,6 +173,8 @@ def _pages(stream: BinaryIO, chunk: pq.ColumnChunkMetaData) -> Iterator[tuple[in
         _NotAllowedError: A page's encoding is none of the allowed ones.
         Exception: What is there is no page.
     """
+    if chunk.num_values == 0:  # Then there need be no page, and none is read.
+        return
     position = chunk.data_page_offset
     if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < position:
         position = chunk.dictionary_page_offset

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE / "app"))
+sys.path[:0] = [str(HERE / "app"), str(HERE.parent / "support")]
 
 from benchmark import EXTRAS, run_benchmark  # noqa: E402
 from page import PAGE, RESULTS, write_page  # noqa: E402

@@ -1,12 +1,12 @@
 """Writes the generated parts of docs/performance.md and its figure, from the result file."""
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import matplotlib as mpl
+from generated_parts import replace_part
 from summary import Results, Row, rows, seconds_text, targets
 
 from common.analysis.style import COLOURS, flowerbed_style
@@ -33,19 +33,6 @@ def write_page(results_file: Path, page: Path) -> None:
     for name, part in parts(results).items():
         text = replace_part(text, name, part)
     page.write_text(text)
-
-
-def replace_part(text: str, name: str, part: str) -> str:
-    """Replace what stands between the markers of a part.
-
-    Raises:
-        ValueError: The markers are not there exactly once.
-    """
-    pattern = re.compile(rf"(<!-- begin: {name} -->\n).*?(<!-- end: {name} -->)", re.DOTALL)
-    new, count = pattern.subn(lambda match: f"{match[1]}\n{part}\n\n{match[2]}", text)
-    if count != 1:
-        raise ValueError(f"The page must have the markers of {name!r} once, but has them {count}x.")
-    return new
 
 
 def parts(results: Results) -> dict[str, str]:

@@ -3,7 +3,8 @@ import re
 from pathlib import Path
 
 import pytest
-from page import PAGE, parts, replace_part, write_page
+from generated_parts import replace_part
+from page import PAGE, parts, write_page
 from summary import rows, targets
 
 RATES = {

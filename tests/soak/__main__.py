@@ -5,7 +5,6 @@ Takes about two minutes on 2 quiet cores; rewrites docs/faults/soak.json and its
 
 import argparse
 import json
-import re
 import sys
 import tempfile
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
+from generated_parts import replace_part
 from soak import EXPERIMENT, Soak, run_soak
 
 from common.analysis.tables import markdown_table
@@ -72,15 +72,6 @@ def table(results: dict[str, Any]) -> str:
     )
 
 
-def write_page(results: dict[str, Any], page: Path) -> None:
-    """Put the table between the page's markers."""
-    pattern = re.compile(r"(<!-- begin: soak -->\n).*?(<!-- end: soak -->)", re.DOTALL)
-    part = table(results)
-    text, count = pattern.subn(lambda match: f"{match[1]}\n{part}\n\n{match[2]}", page.read_text())
-    assert count == 1
-    page.write_text(text)
-
-
 def main() -> None:
     """Run, store and show."""
     parser = argparse.ArgumentParser(prog="python tests/soak", description=__doc__)
@@ -90,7 +81,7 @@ def main() -> None:
         results = summarise(run_soak(num_rounds, Path(folder) / "run"), num_rounds)
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(results, indent=2) + "\n")
-    write_page(results, PAGE)
+    PAGE.write_text(replace_part(PAGE.read_text(), "soak", table(results)))
     print(table(results))
 
 

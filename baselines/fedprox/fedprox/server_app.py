@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from common.engine import nodes_by_partition
 from common.experiment.evaluation import evaluate
-from common.experiment.federate import Evaluation, federate
+from common.experiment.federate import federate
 from common.experiment.machine import check_machine
+from common.experiment.recorder import Evaluation
 from fedprox.config import FedProxConfig
 from fedprox.dataset import FederatedDataset, load_dataset
 from fedprox.model import make_model

@@ -19,8 +19,9 @@ from common.errors import ClientFailedError, StorageError, UserInputError
 from common.experiment import checkpoint
 from common.experiment.checkpoint import CheckpointFolder
 from common.experiment.config import ExperimentConfig
-from common.experiment.federate import Evaluation, federate
+from common.experiment.federate import federate
 from common.experiment.record_file import from_bytes
+from common.experiment.recorder import Evaluation
 from common.experiment.run_directory import RunDirectory
 from common.protocol import TrainInstruction, train_reply
 from common.strategy.aggregate import WeightedMean

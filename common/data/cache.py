@@ -2,15 +2,23 @@
 
 They are plain ``.npy`` files in the user's cache folder, memory-mapped read-only, so that every
 worker of a host shares one copy through the page cache.
+
+Next to them is a list of how many examples each array has, and of the checksums of those with one
+number an example, which are small: the labels. So a copy is found damaged if a file is missing,
+cut off, too long or of another layout, if arrays belong together no more, and if a label has
+changed. Not noticed is a change within the other arrays, such as a flipped bit of a pixel: to
+read all of them at the start of every worker would undo what the mapping saves.
 """
 
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +27,8 @@ from common.durable import sync_folder
 from common.errors import UserInputError
 
 Arrays = dict[str, NDArray[Any]]
+
+_CONTENTS = "contents.json"
 
 
 class Layout(NamedTuple):
@@ -87,17 +97,31 @@ def _unusable(reason: str) -> UserInputError:
 def _read(folder: Path, layouts: Mapping[str, Layout]) -> Arrays | None:
     """Map the arrays of a folder; None if it has none, or not the ones expected."""
     arrays: Arrays = {}
-    for name, layout in layouts.items():
-        try:
-            array = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-        except Exception:  # numpy raises half a dozen unrelated types for a damaged file.
+    try:
+        for name, layout in layouts.items():
+            file = folder / f"{name}.npy"
+            array = np.load(file, mmap_mode="r", allow_pickle=False)
+            if not isinstance(array, np.memmap) or array.ndim == 0 or not array.flags.c_contiguous:
+                return None
+            if array.dtype != layout.dtype or array.shape[1:] != layout.example_shape:
+                return None
+            if file.stat().st_size != array.offset + array.nbytes:
+                return None
+            arrays[name] = array
+        if json.loads((folder / _CONTENTS).read_bytes()) != _contents(arrays):
             return None
-        if not isinstance(array, np.memmap) or array.ndim == 0:
-            return None
-        if array.dtype != layout.dtype or array.shape[1:] != layout.example_shape:
-            return None
-        arrays[name] = array
+    except Exception:  # numpy raises half a dozen unrelated types for a damaged file.
+        return None
     return arrays
+
+
+def _contents(arrays: Mapping[str, NDArray[Any]]) -> dict[str, dict[str, int]]:
+    """Return the number of examples of each array, and the checksum if that is read quickly."""
+    return {
+        name: {"examples": len(array)}
+        | ({"crc32": zlib.crc32(np.ascontiguousarray(array).data)} if array.ndim == 1 else {})
+        for name, array in arrays.items()
+    }
 
 
 def _discard(folder: Path) -> None:
@@ -113,6 +137,15 @@ def _discard(folder: Path) -> None:
     shutil.rmtree(rubbish, ignore_errors=True)
 
 
+@contextmanager
+def _synced(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to write it, which is on the disk in the end."""
+    with path.open("wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def _write(folder: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write all arrays or none: a folder under its final name is always whole.
 
@@ -124,10 +157,10 @@ def _write(folder: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
         unfinished = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
         try:
             for name, array in arrays.items():
-                with (unfinished / f"{name}.npy").open("wb") as file:
-                    np.save(file, array, allow_pickle=False)
-                    file.flush()
-                    os.fsync(file.fileno())
+                with _synced(unfinished / f"{name}.npy") as file:
+                    np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+            with _synced(unfinished / _CONTENTS) as file:
+                file.write(json.dumps(_contents(arrays)).encode())
             sync_folder(unfinished)
             unfinished.rename(folder)
             sync_folder(folder.parent)

@@ -7,33 +7,18 @@ import urllib.request
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from common.errors import UserInputError
 
-# More than any data set that is decoded as a whole has. Ten bytes of a parquet file can stand
-# for any number of equal rows.
+# More than any data set that is decoded as a whole has. A few bytes of a parquet file can stand for
+# any number of equal rows.
 MOST_ROWS = 2_000_000
 MOST_BYTES = 2**29
-# A page of a column's distinct values; pyarrow puts up to 1024 of them into one.
-MOST_DICTIONARY_BYTES = 2**26
-# Rows read at a time, and what they may take if each of them has its dictionaries' longest value:
-# what a file asks for is noticed before it takes much memory.
 _BATCH = 256
-_BATCH_BYTES = 2**26
-# About what a batch takes besides its values.
-_BATCH_OVERHEAD = 4096
-
-# Of the parquet format: kinds of pages that hold values, with the place of their own header in
-# the page's, and of the encoding in that one.
-_DICTIONARY_PAGE = 2
-_DATA_PAGES = {0: (5, 2), 3: (8, 4)}
-# PLAIN, PLAIN_DICTIONARY, RLE and RLE_DICTIONARY: in any of the others a page can stand for
-# far more bytes than it has.
-_ENCODINGS = {0, 2, 3, 8}
 
 
 @dataclass(frozen=True)
@@ -73,7 +58,7 @@ def load_split(name: str, hub_name: str, split: str, columns: Sequence[str]) -> 
         table, source = _read_parquet(name, file, columns), str(file)
     else:
         table, source = _from_hub(name, hub_name, split), f"{hub_name}/{split}"
-    if table.num_rows == 0:
+    if table.num_columns > 0 and table.num_rows == 0:
         raise _refused(name, source, "must have at least one row")
     return Split(name, source, table)
 
@@ -87,10 +72,15 @@ def _read_parquet(name: str, file: Path, columns: Sequence[str]) -> pa.Table:
         if file.exists() and not file.is_file():  # To open a pipe would be to wait for its writer.
             raise OSError(errno.EINVAL, "it is no file")
         with file.open("rb") as stream:
-            parquet = pq.ParquetFile(stream, page_checksum_verification=True)
-            leaves = _leaves(parquet.schema, columns)
-            rows = _rows_at_a_time(stream, parquet.metadata, list(leaves.values()))
-            batches = list(_up_to_limits(parquet.iter_batches(rows, columns=list(leaves))))
+            metadata = pq.read_metadata(stream)
+            leaves = _leaves(metadata.schema, columns)
+            _refuse_size_told(metadata, list(leaves.values()))
+            # Repeated values are read once, and expanded if there is room for them.
+            dictionaries = [leaf for leaf in leaves if _is_bytes(metadata.schema, leaves[leaf])]
+            parquet = pq.ParquetFile(
+                stream, page_checksum_verification=True, read_dictionary=dictionaries
+            )
+            batches = list(_expanded(_batches(parquet, list(leaves))))
             if not batches:
                 return parquet.schema_arrow.empty_table()
             return pa.Table.from_batches(batches)
@@ -129,116 +119,57 @@ def _leaves(schema: pq.ParquetSchema, columns: Sequence[str]) -> dict[str, int]:
     return leaves
 
 
-def _rows_at_a_time(stream: BinaryIO, metadata: pq.FileMetaData, leaves: Sequence[int]) -> int:
-    """Return how many rows of a file can be read at a time in little memory.
+def _is_bytes(schema: pq.ParquetSchema, leaf: int) -> bool:
+    return bool(schema.column(leaf).physical_type == "BYTE_ARRAY")
 
-    What the file's metadata says of sizes is not verified by Arrow, but what the header of each
-    page says is, as soon as the page is decompressed. So the headers are gone through beforehand.
 
-    Args:
-        stream: The file.
-        metadata: Its metadata.
-        leaves: The columns that are to be read, by their places in the schema.
+def _batches(parquet: pq.ParquetFile, leaves: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    # Arrow cannot put nested dictionaries of several row groups into one batch.
+    for group in range(parquet.num_row_groups):
+        yield from parquet.iter_batches(_BATCH, row_groups=[group], columns=leaves)
 
-    Raises:
-        _NotAllowedError: The columns take too much memory whatever the number of rows, or are
-            encoded in a way that does not tell.
-        Exception: The file is damaged.
+
+def _refuse_size_told(metadata: pq.FileMetaData, leaves: Sequence[int]) -> None:
+    """Refuse a file that says itself that it is too large, before anything is decompressed.
+
+    A footer that is made by hand may lie.
     """
-    unread = os.fstat(stream.fileno()).st_size
-    size = most_shared = 0
+    size = 0
     for group in range(metadata.num_row_groups):
-        shared = 0
-        for leaf in leaves:
-            chunk = metadata.row_group(group).column(leaf)
-            unread -= chunk.total_compressed_size
-            if unread < 0:  # Chunks that overlap could be many more than the file has bytes.
-                raise ValueError
-            for kind, page_size in _pages(stream, chunk):
-                size += page_size
-                shared += page_size if kind == _DICTIONARY_PAGE else 0
-        most_shared = max(most_shared, shared)
-        if size > MOST_BYTES:
-            raise _too_much()
-    if most_shared > MOST_DICTIONARY_BYTES:
-        mebibytes = MOST_DICTIONARY_BYTES // 2**20
-        raise _NotAllowedError(f"must have dictionaries of at most {mebibytes} MiB")
-    return max(1, min(_BATCH, _BATCH_BYTES // max(1, most_shared)))
+        row_group = metadata.row_group(group)
+        size += sum(row_group.column(leaf).total_uncompressed_size for leaf in leaves)
+    if metadata.num_rows > MOST_ROWS or size > MOST_BYTES:
+        raise _too_much()
 
 
-def _pages(stream: BinaryIO, chunk: pq.ColumnChunkMetaData) -> Iterator[tuple[int, int]]:
-    """Yield the kind and the uncompressed size in bytes of each page of a column chunk.
-
-    Raises:
-        _NotAllowedError: A page's encoding is none of the allowed ones.
-        Exception: What is there is no page.
-    """
-    if chunk.num_values == 0:  # Then there need be no page, and none is read.
-        return
-    position = chunk.data_page_offset
-    if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < position:
-        position = chunk.dictionary_page_offset
-    end = position + chunk.total_compressed_size
-    while position < end:
-        stream.seek(position)
-        header = _thrift_struct(stream)
-        kind, size, compressed_size = header[1], header[2], header[3]
-        if not (0 <= size < 2**31 and 0 <= compressed_size < 2**31):
-            raise ValueError
-        if kind in _DATA_PAGES:
-            own, encoding = _DATA_PAGES[kind]
-            if header[own][encoding] not in _ENCODINGS:
-                raise _NotAllowedError("must be encoded with PLAIN or RLE_DICTIONARY")
-        yield kind, size
-        position = stream.tell() + compressed_size
-
-
-def _thrift_struct(stream: BinaryIO) -> dict[int, Any]:
-    """Read the integers and structs of a struct in Thrift's compact protocol, by field number.
-
-    Only what page headers are made of is known, and each field must come after those of lower
-    numbers, as all writers have it: so that no other reader finds another value.
-
-    Raises:
-        Exception: It is something else.
-    """
-    fields: dict[int, Any] = {}
-    number = 0
-    while head := stream.read(1)[0]:
-        step, kind = divmod(head, 16)
-        number += step
-        if step == 0:
-            raise ValueError
-        if kind in (5, 6):  # An integer of 32 or 64 bits, its sign in the lowest bit.
-            value = _varint(stream)
-            fields[number] = value >> 1 ^ -(value & 1)
-        elif kind == 8:  # Bytes.
-            stream.seek(_varint(stream), os.SEEK_CUR)
-        elif kind == 12:
-            fields[number] = _thrift_struct(stream)
-        elif kind not in (1, 2):  # True and False, of which nothing follows.
-            raise ValueError
-    return fields
-
-
-def _varint(stream: BinaryIO) -> int:
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = stream.read(1)[0]
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value
-    raise ValueError
-
-
-def _up_to_limits(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def _expanded(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yield batches whose dictionaries are expanded, unless they are too large all together."""
     rows = size = 0
     for batch in batches:
         rows += batch.num_rows
-        size += batch.nbytes + _BATCH_OVERHEAD
+        size += sum(_expanded_size(column) for column in batch.columns)
         if rows > MOST_ROWS or size > MOST_BYTES:
             raise _too_much()
-        yield batch
+        columns = [_expand(column) for column in batch.columns]
+        yield pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
+def _expanded_size(values: pa.Array) -> int:
+    """Return the bytes that values take without dictionaries."""
+    if pa.types.is_struct(values.type):
+        return sum(_expanded_size(values.field(i)) for i in range(values.type.num_fields))
+    if pa.types.is_dictionary(values.type):
+        lengths = pc.take(pc.binary_length(values.dictionary), values.indices)
+        return int(pc.sum(lengths).as_py() or 0) + int(values.indices.nbytes)
+    return int(values.nbytes)
+
+
+def _expand(values: pa.Array) -> pa.Array:
+    if pa.types.is_struct(values.type):
+        fields = [values.type.field(i).name for i in range(values.type.num_fields)]
+        children = [_expand(values.field(i)) for i in range(len(fields))]
+        return pa.StructArray.from_arrays(children, fields, mask=values.is_null())
+    return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
 
 
 def _from_hub(name: str, hub_name: str, split: str) -> pa.Table:

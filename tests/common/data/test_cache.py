@@ -42,7 +42,7 @@ def test_arrays_come_back_as_they_were(cache):
             assert arrays[name].dtype == array.dtype
             np.testing.assert_array_equal(arrays[name], array)
     assert names(cache) == ["key"]
-    assert names(cache / "key") == ["x.npy", "y.npy"]
+    assert names(cache / "key") == ["contents.json", "x.npy", "y.npy"]
 
 
 def test_decodes_once_a_key():
@@ -149,6 +149,58 @@ def scalar(folder):
     np.save(folder / "x.npy", np.uint8(1))
 
 
+def fewer_examples(folder):
+    np.save(folder / "x.npy", ARRAYS["x"][:2])
+
+
+def fewer_of_both(folder):
+    fewer_examples(folder)
+    np.save(folder / "y.npy", ARRAYS["y"][:2])
+
+
+def fewer_in_the_header(folder):
+    content = (folder / "x.npy").read_bytes()
+    (folder / "x.npy").write_bytes(content.replace(b"(3, 4)", b"(2, 4)"))
+
+
+def shorter_header(folder):
+    """The examples seem to start 16 bytes too early."""
+    content = bytearray((folder / "x.npy").read_bytes())
+    content[8] -= 16
+    (folder / "x.npy").write_bytes(content)
+
+
+def too_long(folder):
+    with (folder / "x.npy").open("ab") as file:
+        file.write(b"x")
+
+
+def other_order(folder):
+    np.save(folder / "x.npy", np.asfortranarray(ARRAYS["x"]))
+
+
+def other_label(folder):
+    np.save(folder / "y.npy", np.array([7, 8, 10]))
+
+
+def flipped_bit_of_a_label(folder):
+    content = bytearray((folder / "y.npy").read_bytes())
+    content[-8] ^= 1
+    (folder / "y.npy").write_bytes(content)
+
+
+def no_contents(folder):
+    (folder / "contents.json").unlink()
+
+
+def contents_cut_off(folder):
+    os.truncate(folder / "contents.json", 20)
+
+
+def contents_of_another_copy(folder):
+    (folder / "contents.json").write_text("[]")
+
+
 def file_instead(folder):
     shutil.rmtree(folder)
     folder.write_text("no folder")
@@ -156,15 +208,29 @@ def file_instead(folder):
 
 @pytest.mark.parametrize(
     "damage",
-    [cut_off, empty, missing, pickled, archive, other_type, other_shape, scalar, file_instead],
+    [
+        *(cut_off, empty, missing, pickled, archive, other_type, other_shape, scalar),
+        *(fewer_examples, fewer_of_both, fewer_in_the_header, shorter_header, too_long),
+        *(other_order, other_label, flipped_bit_of_a_label),
+        *(no_contents, contents_cut_off, contents_of_another_copy, file_instead),
+    ],
 )
 def test_a_damaged_copy_is_replaced(cache, damage):
     memory_mapped("key", LAYOUTS, lambda: ARRAYS)
     damage(cache / "key")
     arrays = memory_mapped("key", LAYOUTS, lambda: ARRAYS)
-    np.testing.assert_array_equal(arrays["x"], ARRAYS["x"])
+    for name, array in ARRAYS.items():
+        np.testing.assert_array_equal(arrays[name], array)
     assert names(cache) == ["key"]
     memory_mapped("key", LAYOUTS, never)
+
+
+def test_arrays_in_another_order_in_memory_come_back_as_they_were():
+    arrays = {"x": np.asfortranarray(ARRAYS["x"]), "y": np.arange(6)[::2]}
+    for again in (lambda: arrays, never):
+        mapped = memory_mapped("key", LAYOUTS, again)
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(mapped[name], array)
 
 
 def test_everything_is_on_the_disk_before_it_gets_its_name(cache, monkeypatch):
@@ -182,9 +248,9 @@ def test_everything_is_on_the_disk_before_it_gets_its_name(cache, monkeypatch):
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(Path, "rename", renamed)
     memory_mapped("key", LAYOUTS, lambda: ARRAYS)
-    assert done[:2] == ["x.npy", "y.npy"]
-    assert done[2].startswith("key-")
-    assert done[3:] == ["renamed", "flowerbed"]
+    assert done[:3] == ["x.npy", "y.npy", "contents.json"]
+    assert done[3].startswith("key-")
+    assert done[4:] == ["renamed", "flowerbed"]
 
 
 def test_what_a_killed_process_left_is_not_taken_for_a_copy(cache):

@@ -42,8 +42,11 @@ def answer(client_app: ClientApp, message: Message, context: Context) -> Message
     The reason of the error starts with the exception and goes on with its traceback.
     """
     try:
-        return client_app(message, context)
-    except Exception as error:
+        reply = client_app(message, context)
+        if not isinstance(reply, Message):
+            raise TypeError(f"the client answered with {type(reply).__name__}, not with a message")
+        return reply
+    except (Exception, SystemExit) as error:  # Who exits is not to take the server along.
         summary = f"{type(error).__name__}: {error}"
         reason = f"{summary}\n{''.join(traceback.format_exception(error))}"
         return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason), reply_to=message)

@@ -147,6 +147,7 @@ class Round:
 
     def _bury(self, stream: Stream, error: RayError) -> Iterator[tuple[int, Answer]]:
         """Go on without a worker that died; yields an answer for a client that is to blame."""
+        print("A worker died: the clients that it has not answered run again.", flush=True)
         call = self._calls.pop(stream)
         if len(call.hand) == 1 and self._pool.has_started(call.worker):
             self._deaths[call.hand[0]] += 1

@@ -33,6 +33,7 @@ from common.experiment.interruption import interruptible, interruption_code
 from common.experiment.machine import check_machine
 from common.experiment.resume import find_resumed
 from common.experiment.run_files import is_complete
+from common.experiment.say import say
 from common.experiment.sweep import (
     CheckEveryRun,
     Refused,
@@ -88,7 +89,7 @@ def main(package: str, schema: type[ExperimentConfig]) -> int:
 def _run(config: ExperimentConfig, package: str) -> None:
     """Import the baseline's apps, which takes seconds, while the workers start; then run them."""
     if config.output_dir and is_complete(Path(config.output_dir).expanduser()):
-        print(f"Complete already: results are in {Path(config.output_dir).resolve()}", flush=True)
+        say(f"Complete already: results are in {Path(config.output_dir).resolve()}")
         return
     # Here, because a configuration should be refused before the wait for these imports.
     from common import engine

@@ -14,6 +14,7 @@ from common.experiment.config import ExperimentConfig
 from common.experiment.progress import Progress
 from common.experiment.recorder import Evaluation, Recorder
 from common.experiment.run_directory import RunDirectory
+from common.experiment.say import say
 from common.strategy.fedavg import FedAvg
 from common.threads import use_one_thread
 
@@ -50,7 +51,7 @@ def federate(
                 _restore(directory.checkpoint, initial_arrays, strategy, grid, config)
             with _telling_how_to_go_on(directory):
                 _run_rounds(grid, strategy, config, initial_arrays, evaluate, directory)
-        print(f"Results are in {directory.path}", flush=True)
+        say(f"Results are in {directory.path}")
 
 
 def _run_rounds(
@@ -86,13 +87,15 @@ def _run_rounds(
 @contextmanager
 def _telling_how_to_go_on(directory: RunDirectory) -> Iterator[None]:
     if directory.checkpoint:
-        print(f"Going on after round {directory.checkpoint.round}.", flush=True)
-    if directory.differences:
-        print(f"Digits may differ: not as in the beginning: {', '.join(directory.differences)}.")
+        say(f"Going on after round {directory.checkpoint.round}.")
+    elif directory.is_resumed:
+        say("There is no checkpoint: beginning anew.")
+    for difference in directory.differences:
+        say(f"Digits may differ from those of an undisturbed run: {difference}.")
     try:
         yield
     except BaseException:
-        print(f"Incomplete; to go on: resume={directory.path}", flush=True)
+        say(f"Incomplete; to go on: resume={directory.path}")
         raise
 
 

@@ -8,6 +8,8 @@ from typing import Self
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from common.experiment.say import say
+
 _PLAIN_LINES = 10
 
 
@@ -67,7 +69,14 @@ class Progress:
             )
         elif self._is_due(round):
             left = f"{self._seconds_left(round):.0f} s left"
-            print(f"round {round}/{self._num_rounds}  {figures}  {left}", flush=True)
+            say(f"round {round}/{self._num_rounds}  {figures}  {left}")
+
+    def tell(self, message: str) -> None:
+        """Show a line that is no matter of progress."""
+        if self._bar is not None:
+            self._bar.console.print(message, markup=False, highlight=False)
+        else:
+            say(message)
 
     def _is_due(self, round: int) -> bool:
         every = max(1, self._num_rounds // _PLAIN_LINES)

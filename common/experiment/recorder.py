@@ -166,6 +166,8 @@ class Recorder:
         self._unsaved = checkpoint
         if checkpoint.round % self._config.checkpoint_every == 0:
             self._save()
+        for client, reason in line["failed"].items():
+            self._progress.tell(f"round {line['round']}: client {client} is left out: {reason}")
         self._progress.round_finished(line["round"], figures.test_accuracy, figures.test_loss)
         self._is_broken = False
 
@@ -194,7 +196,7 @@ class Recorder:
             "seconds": round(time.perf_counter() - self._start, 6),
             "bytes_up": self._bytes_up,
             "bytes_down": self._bytes_down,
-            "failed_clients": self._num_failed,
+            "client_failures": self._num_failed,
             "engine_share": self._engine_share(),
         }
 

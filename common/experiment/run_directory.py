@@ -36,6 +36,7 @@ from common.experiment.run_files import (
     lock,
     require_free_or_own,
 )
+from common.shown import shown
 
 # What of the environment may decide on digits.
 _DECIDING: Final = ("commit", "python", "packages", "processor", "gpus")
@@ -60,7 +61,8 @@ class RunDirectory:
         is_complete: Whether the run has ended; then nothing is written.
         checkpoint: Where an incomplete run goes on, None at its beginning.
         rounds: The lines of rounds.jsonl up to there.
-        differences: What was another thing when the run began: commit, versions or hardware.
+        is_resumed: Whether there was an incomplete run, even one without a checkpoint.
+        differences: What was another thing when the run began, commit, versions or hardware, told.
 
     Raises:
         UserInputError: ``output_dir`` cannot be written, is being written by another process, holds
@@ -74,6 +76,7 @@ class RunDirectory:
         self.path = Path(config.output_dir or _timestamped()).expanduser().resolve()
         self.checkpoint: Checkpoint | None = None
         self.rounds: list[dict[str, Any]] = []
+        self.is_resumed = False
         self.differences: list[str] = []
         self._held = ExitStack()
         if config.output_dir:
@@ -161,7 +164,12 @@ class RunDirectory:
         write_atomically(self.path / ROUNDS, lines.encode())
         first = read_environment(self.path / ENVIRONMENT)
         again = {"after_round": last_round, "changed": changed_keys(self.path, config)}
-        self.differences = [key for key in _DECIDING if environment[key] != first.get(key)]
+        self.is_resumed = True
+        self.differences = [
+            f"{key} was {shown(first.get(key))}, and is {shown(environment[key])}"
+            for key in _DECIDING
+            if environment[key] != first.get(key)
+        ]
         first["resumed"] = [*first.get("resumed", []), again | environment]
         self._write_json(ENVIRONMENT, first)
 

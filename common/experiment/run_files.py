@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 from common.errors import UserInputError
 from common.experiment import result_files
 from common.experiment.config import ExperimentConfig
+from common.shown import shown
 
 CONFIG: Final = "config.yaml"
 ENVIRONMENT: Final = "environment.json"
@@ -90,9 +91,8 @@ def require_free_or_own(folder: Path, config: ExperimentConfig) -> None:
     for key, value in config.to_run_config().items():
         if key not in changeable and value != stored[key]:
             raise UserInputError(
-                f"output_dir={str(folder)!r} is not allowed: it must be a folder without a run, or "
-                f"with one of the same configuration, but has one with {key}={stored[key]!r} "
-                f"instead of {value!r}."
+                f"{key}={shown(value)} is not allowed: it must be {shown(stored[key])}, as in the "
+                f"run that {str(folder)!r} holds, or output_dir another folder."
             )
 
 

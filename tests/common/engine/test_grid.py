@@ -169,6 +169,25 @@ def test_a_client_that_raises_answers_with_its_error(make_grid):
     assert ", in query" in traceback
 
 
+leaving_app = ClientApp()
+"""Client 1 exits its process, client 2 answers with nothing."""
+
+
+@leaving_app.train()
+def leave(message, context):
+    client = context.node_config["partition-id"]
+    if client == 1:
+        sys.exit(0)
+    return None if client == 2 else reply_with(message, client=client)
+
+
+def test_a_client_that_exits_or_answers_with_nothing_answers_with_its_error(make_grid):
+    replies = list(make_grid(leaving_app).send_and_receive(ask([0, 1, 2, 3])))
+    assert [reply.has_error() for reply in replies] == [False, True, True, False]
+    assert replies[1].error.reason.startswith("SystemExit: 0\n")
+    assert "not with a message" in replies[2].error.reason
+
+
 def test_a_client_that_fails_has_the_state_again_that_it_had(make_grid):
     """Also if it has changed what was in there, and if it returns its error."""
     grid = make_grid(moody_app)

@@ -150,7 +150,7 @@ def test_the_summary_closes_with_the_last_round_and_the_totals(run, tmp_path, ca
         assert summary[key] == sum(line[key] for line in rounds)
     assert summary["seconds"] >= sum(line["seconds"] for line in rounds) - 1e-3
     assert summary["rounds"] == 3
-    assert summary["failed_clients"] == 0
+    assert summary["client_failures"] == 0
     assert summary["complete"] is True
     assert load_file(tmp_path / "model.safetensors")["w"].tolist() == [3, 3]
     assert f"Results are in {tmp_path}\n" in capsys.readouterr().out
@@ -443,7 +443,7 @@ def test_a_complete_run_is_left_as_it_is(go, tmp_path, capsys):
 def test_a_folder_that_holds_another_run_is_refused_before_any_work(go, tmp_path):
     go(tmp_path)
     before = (tmp_path / "rounds.jsonl").read_text()
-    with pytest.raises(UserInputError, match=r"has one with seed=7 instead of 8\."):
+    with pytest.raises(UserInputError, match=r"^seed=8 is not allowed: it must be 7, "):
         go(tmp_path, app=keeping_app(lambda round_, client: True), seed=8)
     assert (tmp_path / "rounds.jsonl").read_text() == before
 
@@ -478,7 +478,7 @@ def test_clients_that_were_left_out_are_recorded(go, tmp_path):
         failed = [c for c in line["clients"] if fails_sometimes(line["round"], c)]
         assert line["failed"] == {str(client): FAILURE for client in failed}
     num_failed = sum(len(line["failed"]) for line in rounds)
-    assert read_summary(tmp_path)["failed_clients"] == num_failed > 0
+    assert read_summary(tmp_path)["client_failures"] == num_failed > 0
 
 
 def test_clients_that_were_left_out_are_counted_over_the_parts_of_a_run(go, tmp_path):

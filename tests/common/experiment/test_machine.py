@@ -153,7 +153,9 @@ def test_a_run_of_the_same_configuration_may_go_on_and_another_may_not(config, n
     before = sorted(tmp_path.rglob("*"))
     check_machine(config(output_dir=str(tmp_path)))
     check_machine(config(output_dir=str(tmp_path), checkpoint_every=9))
-    assert "with seed=7 instead of 8" in refusal(config(output_dir=str(tmp_path), seed=8))
+    assert "seed=8 is not allowed: it must be 7, " in refusal(
+        config(output_dir=str(tmp_path), seed=8)
+    )
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -168,7 +170,9 @@ def test_a_complete_run_need_not_be_writable(config, num_gpus, tmp_path, monkeyp
         directory.complete(ArrayRecord(), {})
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     check_machine(config(output_dir=str(tmp_path)))
-    assert "with seed=7 instead of 8" in refusal(config(output_dir=str(tmp_path), seed=8))
+    assert "seed=8 is not allowed: it must be 7, " in refusal(
+        config(output_dir=str(tmp_path), seed=8)
+    )
 
 
 def test_an_incomplete_run_must_be_writable(config, num_gpus, tmp_path, monkeypatch):

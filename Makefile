@@ -16,7 +16,7 @@ export POETRY_VIRTUALENVS_IN_PROJECT := true
 INDEX = $(shell .poetry/bin/python -c "import os; from pip._internal.models.index import PyPI; \
 	print(os.environ.get('PIP_INDEX_URL', PyPI.simple_url))")
 
-.PHONY: demo test lint types check bench fuzz soak clean
+.PHONY: demo test test-slow lint types check bench fuzz soak clean
 
 demo: $(VENV)/.ready
 	$(RUN) fedprox.main --multirun +experiment=demo output_dir=$(DEMO)
@@ -25,6 +25,10 @@ demo: $(VENV)/.ready
 test: $(VENV)/.ready
 	$(RUN) pytest -n 2 --dist loadfile
 
+# What takes longest: whole runs on Ray that are killed, watched, or lose a machine.
+test-slow: $(VENV)/.ready
+	$(RUN) pytest -n 2 --dist loadfile -m slow
+
 lint: $(VENV)/.ready
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
@@ -32,7 +36,7 @@ lint: $(VENV)/.ready
 types: $(VENV)/.ready
 	$(RUN) mypy
 
-check: lint types test
+check: lint types test test-slow
 
 # About 40 minutes on a quiet machine with 2 cores; rewrites docs/performance.md.
 bench: $(VENV)/.ready .bench/pfl/.ready

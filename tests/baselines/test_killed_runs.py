@@ -22,11 +22,17 @@ SHRUNK = {
         "fedavg": (4, (*SYNTHETIC, "num_rounds=60", "stragglers_fraction=0.5", "algorithm=fedavg")),
         "adaptive mu": (8, (*SYNTHETIC, "num_rounds=100", "adaptive_mu=true", "mu=0.2", "seed=1")),
         "every third round": (4, (*SYNTHETIC, "num_rounds=100", "checkpoint_every=3")),
-        "on ray": (1, (*SYNTHETIC, "num_rounds=100", "engine=ray")),
+        "on ray": (1, (*SYNTHETIC, "num_rounds=60", "engine=ray")),
     },
 }
 EXPERIMENTS = [
-    pytest.param(package, kills, arguments, id=f"{package}, {name}")
+    pytest.param(
+        package,
+        kills,
+        arguments,
+        id=f"{package}, {name}",
+        marks=[pytest.mark.slow] if "engine=ray" in arguments else [],
+    )
     for package, experiments in SHRUNK.items()
     for name, (kills, arguments) in experiments.items()
 ]

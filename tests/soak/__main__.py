@@ -21,7 +21,7 @@ from common.experiment.environment import describe_environment
 DOCS: Final = Path(__file__).parents[2] / "docs"
 PAGE: Final = DOCS / "faults.md"
 RESULTS: Final = DOCS / "faults" / "soak.json"
-PROCESSES: Final = ("server", "worker 1", "worker 2")
+PROCESSES: Final = ("the server", "worker 1", "worker 2")
 HUNDRED: Final = 100
 
 
@@ -52,11 +52,11 @@ def table(results: dict[str, Any]) -> str:
     """Return the page's part: the command, the machine and the table."""
     rows = [
         *(
-            [f"resident memory of the {name}, MB", f"{early:.1f}", f"{late:.1f}"]
+            [f"resident memory of {name}, MB", f"{early:.1f}", f"{late:.1f}"]
             for name, (early, late) in results["memory_mb"].items()
         ),
         *(
-            [f"open files of the {name}", f"{early:.1f}", f"{late:.1f}"]
+            [f"open files of {name}", f"{early:.1f}", f"{late:.1f}"]
             for name, (early, late) in results["files"].items()
         ),
         ["median time of a round, ms", *(f"{value:.2f}" for value in results["milliseconds"])],

@@ -14,7 +14,10 @@ import pytest
 from processes import Socket, sockets
 from soak import NUM_WORKERS, run_soak
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
+    pytest.mark.slow,
+]
 
 NUM_ROUNDS = 300
 EARLY, LATE = range(60, 150), range(210, 301)

@@ -237,6 +237,7 @@ def test_no_process_is_left_behind(session):
     assert not alive(session.report["pids"])
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_run_with_130_and_leaves_no_process_behind(app_dir):
     command = [sys.executable, "-m", "common.engine.flwr_run", str(app_dir), "behaviour=sleep"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

@@ -256,6 +256,7 @@ def two_machines(num_cpus):
         cluster.shutdown()
 
 
+@pytest.mark.slow
 def test_a_round_survives_the_loss_of_a_machine_but_not_of_all(two_machines, tmp_path):
     cluster, machines = two_machines
     grid = RayGrid(app, NUM_CLIENTS, 2, {"folder": str(tmp_path)}, 1.0, 0.0, cluster.address)

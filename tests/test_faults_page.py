@@ -23,7 +23,8 @@ def test_the_soak_was_run():
 
 
 def test_a_row_without_a_test_says_how_it_was_tried():
-    rows = [line.split("|")[1:-1] for line in PAGE.read_text().splitlines() if line.startswith("|")]
+    table = PAGE.read_text().partition("## The table")[2].partition("## Soak")[0]
+    rows = [line.split("|")[1:-1] for line in table.splitlines() if line.startswith("|")]
     faults = [row for row in rows if len(row) == 3 and row[1].strip()][2:]
     without = [row for row in faults if "test_" not in row[2]]
     assert all(row[2].strip().startswith("by hand: ") for row in without)

@@ -97,7 +97,7 @@ def load_runs(folders: Sequence[Path]) -> list[Run]:
     """
     runs = []
     for folder in folders:
-        found = _complete_runs(folder)
+        found = [run for run in _find_runs(folder) if os.path.lexists(run / SUMMARY)]
         if not found:
             raise UserInputError(
                 f"{str(folder)!r} is not allowed: it must hold at least one complete run."
@@ -106,15 +106,25 @@ def load_runs(folders: Sequence[Path]) -> list[Run]:
     return runs
 
 
-def _complete_runs(folder: Path) -> list[Path]:
-    """Return the folders with a summary.json in or below a folder, in the order of their paths."""
+def find_incomplete(folders: Sequence[Path]) -> list[Path]:
+    """Return the runs in or below some folders that have not ended.
+
+    Raises:
+        UserInputError: A folder cannot be read.
+    """
+    found = [run for folder in folders for run in _find_runs(folder)]
+    return [run for run in found if not os.path.lexists(run / SUMMARY)]
+
+
+def _find_runs(folder: Path) -> list[Path]:
+    """Return the folders of runs in or below a folder, in the order of their paths."""
     found, ahead = [], [folder]
     while ahead:
         here = ahead.pop()
         try:
             with os.scandir(here) as entries:
                 for entry in entries:
-                    if entry.name == SUMMARY:
+                    if entry.name in (CONFIG, SUMMARY):
                         found.append(here)
                     elif entry.is_dir(follow_symlinks=False):
                         ahead.append(Path(entry.path))
@@ -123,7 +133,7 @@ def _complete_runs(folder: Path) -> list[Path]:
                 f"{str(here)!r} is not allowed: it must be a folder that can be read "
                 f"({error.strerror})."
             ) from None
-    return sorted(found)
+    return sorted(set(found))
 
 
 def _load(folder: Path) -> Run:

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from common.analysis.curves import Arms, plot_panels
-from common.analysis.runs import TAIL, Run, load_runs
+from common.analysis.runs import TAIL, Run, find_incomplete, load_runs
 from common.analysis.tables import markdown_table
 from common.errors import UserInputError
 from common.experiment.config import NonNegativeFloat, Probability, Seed
@@ -128,6 +128,8 @@ def _report(folders: Sequence[Path], output: Path) -> None:
             f"({error.strerror})."
         ) from None
     print(f"\n{_caption(panels)}\n\n{table}\n")
+    for run in find_incomplete(folders):
+        print(f"Left out, for it has not ended: {run}")
     print(f"Figure: {(output / 'figure.png').resolve()}")
 
 

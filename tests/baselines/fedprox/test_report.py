@@ -73,6 +73,14 @@ def test_the_command_prints_the_table_and_leaves_table_and_figures(sweep, capsys
     assert (sweep / "figure.svg").is_file()
 
 
+def test_a_run_that_has_not_ended_is_left_out_and_named(sweep, capsys):
+    assert main([str(sweep)]) == 0
+    assert "Left out" not in capsys.readouterr().out
+    (sweep / "1" / "summary.json").unlink()
+    assert main([str(sweep)]) == 0
+    assert f"\nLeft out, for it has not ended: {sweep / '1'}\n" in capsys.readouterr().out
+
+
 def test_output_goes_elsewhere_on_demand(sweep, tmp_path):
     assert main([str(sweep), "--output", str(tmp_path / "new" / "place")]) == 0
     assert (tmp_path / "new" / "place" / "figure.png").is_file()

@@ -45,7 +45,10 @@ def run_inline(defaults, values, folder):
     return results(folder)
 
 
-@pytest.mark.parametrize("keys", [LOGISTIC, CNN], ids=["logistic", "cnn"])
+@pytest.mark.parametrize(
+    "keys",
+    [pytest.param(LOGISTIC, id="logistic"), pytest.param(CNN, id="cnn", marks=pytest.mark.slow)],
+)
 def test_flwr_run_agrees_with_inline(superlink, tiny_mnist, fedprox_defaults, tmp_path, keys):
     values = SMALL | keys
     folder = tmp_path / "flwr_run"

@@ -82,7 +82,10 @@ def _read_parquet(name: str, file: Path, columns: Sequence[str]) -> pa.Table:
             # Repeated values are read once, and expanded if there is room for them.
             dictionaries = [leaf for leaf in leaves if _is_bytes(metadata.schema, leaves[leaf])]
             parquet = pq.ParquetFile(
-                stream, page_checksum_verification=True, read_dictionary=dictionaries
+                stream,
+                metadata=metadata,
+                page_checksum_verification=True,
+                read_dictionary=dictionaries,
             )
             batches = list(_expanded(_batches(parquet, list(leaves))))
             if not batches:

@@ -148,7 +148,8 @@ class RunDirectory:
 
     def _begin(self, config: ExperimentConfig, environment: dict[str, object]) -> None:
         for name in (SUMMARY, MODEL):  # Of a run whose config.yaml was taken away.
-            (self.path / name).unlink(missing_ok=True)
+            with telling(self.path / name):
+                (self.path / name).unlink(missing_ok=True)
         self._checkpoints.clear()
         self._write_json(ENVIRONMENT, environment)
         write_atomically(self.path / ROUNDS, b"")

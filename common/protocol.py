@@ -19,24 +19,28 @@ class TrainInstruction:
         server_round: The round, from 1.
         epochs: Local epochs to do.
         mu: Coefficient of the proximal term.
+        batches: Mini-batches to do of an epoch; None for all of them.
     """
 
     server_round: int
     epochs: int
     mu: float
+    batches: int | None = None
 
     def to_content(self, w_global: ArrayRecord) -> RecordDict:
         """Return the content of the message that asks for this."""
         instruction = ConfigRecord(
             {"server-round": self.server_round, "epochs": self.epochs, "mu": self.mu}
         )
+        if self.batches is not None:
+            instruction["batches"] = self.batches
         return RecordDict({ARRAYS: w_global, INSTRUCTION: instruction})
 
     @classmethod
     def of(cls, message: Message) -> Self:
         """Read the instruction that a client received."""
         record: dict[str, Any] = dict(message.content.config_records[INSTRUCTION])
-        return cls(record["server-round"], record["epochs"], record["mu"])
+        return cls(record["server-round"], record["epochs"], record["mu"], record.get("batches"))
 
 
 def train_reply(message: Message, w_k: ArrayRecord, num_examples: int) -> Message:

@@ -35,6 +35,8 @@ def train_locally(
         return
     use_one_thread()
     order = epoch_orders(len(y), work.epochs, rng)
+    if work.batches is not None:
+        order = np.ascontiguousarray(order[:, : work.batches * work.batch_size])
     device = next(model.parameters()).device
     trains_all = all(parameter.requires_grad for parameter in model.parameters())
     if is_logistic_regression(model) and trains_all and work.precision == "float32":

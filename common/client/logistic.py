@@ -54,14 +54,14 @@ def logistic_sgd(W: Floats, b: Floats, x: Floats, y: Ints, order: Ints, work: Lo
         b: Biases, shape [classes].
         x: Inputs, shape [n_k, features].
         y: Labels, shape [n_k].
-        order: Order of the examples in every epoch, shape [epochs, n_k].
+        order: Examples of every epoch in their order, shape [epochs, examples of an epoch].
         work: The local problem; its epochs are those of ``order``.
 
     Raises:
         ValueError: Inputs or labels do not fit the weights.
     """
     require_fit(W, x, y)
-    epochs, n_k = order.shape
+    epochs, n_k = len(order), len(x)
     classes, features = W.shape
     sgd = _sgd_on_coefficients if gram_pays(n_k, features, classes, epochs) else _sgd_on_weights
     sgd(
@@ -160,13 +160,13 @@ def _sgd_on_weights(
     learning_rate: np.float32,
     mu: np.float32,
 ) -> None:
-    epochs, n_k = order.shape
+    epochs, examples = order.shape
     classes, features = W.shape
     W_global, b_global = W.copy(), b.copy()
-    error = np.zeros((_padded(min(batch_size, n_k)), classes), dtype=np.float32)
+    error = np.zeros((_padded(min(batch_size, examples)), classes), dtype=np.float32)
     dW = np.empty((2, features), dtype=np.float32)
     for epoch in range(epochs):
-        for start in range(0, n_k, batch_size):
+        for start in range(0, examples, batch_size):
             batch = order[epoch, start : start + batch_size]
             _products(W, x, batch, error)
             for i in range(len(batch)):
@@ -206,15 +206,16 @@ def _sgd_on_coefficients(
     learning_rate: np.float32,
     mu: np.float32,
 ) -> None:
-    epochs, n_k = order.shape
+    epochs, examples = order.shape
+    n_k = len(x)
     classes, features = W.shape
     everyone = np.arange(n_k)
     Z = logits(W, b, x)
     G = _gram(x)
     A = np.zeros((classes, _padded(n_k)), dtype=np.float32)
-    error = np.empty((min(batch_size, n_k), classes), dtype=np.float32)
+    error = np.empty((min(batch_size, examples), classes), dtype=np.float32)
     for epoch in range(epochs):
-        for start in range(0, n_k, batch_size):
+        for start in range(0, examples, batch_size):
             batch = order[epoch, start : start + batch_size]
             _products(A, G, batch, error)
             for i in range(len(batch)):

@@ -19,6 +19,7 @@ class LocalWork:
         learning_rate: Step size, eta.
         mu: Coefficient of the proximal term.
         precision: What a network computes logits and gradients in; weights are always float32.
+        batches: Mini-batches to do of each epoch, for a straggler; None for all of them.
     """
 
     epochs: int
@@ -26,3 +27,4 @@ class LocalWork:
     learning_rate: float
     mu: float
     precision: Precision = "float32"
+    batches: int | None = None

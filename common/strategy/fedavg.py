@@ -91,9 +91,10 @@ class FedAvg(Strategy):
     def _check(self) -> None:
         require_a_complete_client(self.clients_per_round, self.stragglers_fraction)
 
-    def local_epochs(self, round: int, cohort: Cohort) -> dict[int, int]:
-        """Return the epochs of every client that is to train: FedAvg drops the stragglers."""
-        return {int(client): self.num_epochs for client in cohort.clients[~cohort.stragglers]}
+    def instructions(self, round: int, cohort: Cohort) -> dict[int, TrainInstruction]:
+        """Return what every client that is to train is asked for: FedAvg drops the stragglers."""
+        full = TrainInstruction(round, self.num_epochs, self.mu)
+        return {int(client): full for client in cohort.clients[~cohort.stragglers]}
 
     @property
     def follows_train_loss(self) -> bool:
@@ -129,10 +130,10 @@ class FedAvg(Strategy):
             clients=cohort.clients.tolist(), stragglers=cohort.clients[cohort.stragglers].tolist()
         )
         messages = []
-        work = self.local_epochs(server_round, cohort)
-        self._sent = sorted(work)
-        for client, epochs in work.items():
-            content = TrainInstruction(server_round, epochs, self.mu).to_content(arrays)
+        instructions = self.instructions(server_round, cohort)
+        self._sent = sorted(instructions)
+        for client, instruction in instructions.items():
+            content = instruction.to_content(arrays)
             self.traffic.bytes_down += count_bytes(content)
             messages.append(Message(content, self.nodes[client], MessageType.TRAIN))
         return messages

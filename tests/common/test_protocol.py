@@ -29,6 +29,8 @@ def test_a_client_reads_what_the_server_wrote():
     message = ask(instruction)
     assert TrainInstruction.of(message) == instruction
     assert message.content["arrays"]["w"].numpy().tolist() == [1, 2]
+    partial = TrainInstruction(server_round=3, epochs=1, mu=0.5, batches=4)
+    assert TrainInstruction.of(ask(partial)) == partial
 
 
 def test_the_server_reads_what_a_client_wrote():

@@ -35,6 +35,7 @@ def train(message: Message, context: Context) -> Message:
         learning_rate=config.learning_rate,
         mu=instruction.mu,
         precision=config.precision,
+        batches=instruction.batches,
     )
     rng = generator(config.seed, Purpose.BATCH_ORDER, instruction.server_round, client)
     train_locally(model, x, y, work, rng)

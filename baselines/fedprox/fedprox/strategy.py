@@ -28,4 +28,6 @@ def make_strategy(
     )
     if config.algorithm == "fedavg":
         return FedAvg(*shared)
-    return FedProx(*shared, mu=config.mu, adaptive_mu=config.adaptive_mu)
+    return FedProx(
+        *shared, mu=config.mu, batch_size=config.batch_size, adaptive_mu=config.adaptive_mu
+    )

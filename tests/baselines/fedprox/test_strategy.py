@@ -27,6 +27,8 @@ def test_the_algorithm_key_chooses_the_strategy(make_config, algorithm, kind):
     assert strategy.stragglers_fraction == 0.25
     assert strategy.seed == 9
     assert strategy.on_client_failure == "leave_out"
+    if kind is FedProx:
+        assert strategy.batch_size == config.batch_size
 
 
 def test_a_failed_client_ends_the_run_by_default(make_config):

@@ -69,7 +69,7 @@ def reference(model, examples, work, seed=0):
     optimizer = torch.optim.SGD(w, lr=work.learning_rate)
     orders = rng.permuted(np.tile(np.arange(len(y)), (work.epochs, 1)), axis=1)
     for order in torch.tensor(orders):
-        for start in range(0, len(y), work.batch_size):
+        for start in range(0, len(y), work.batch_size)[: work.batches]:
             batch = order[start : start + work.batch_size]
             squares = [(a - b).square().sum() for a, b in zip(w, w_global, strict=True)]
             loss = nn.functional.cross_entropy(model(x[batch]), y[batch])
@@ -103,6 +103,19 @@ def are_equal(found, expected):
 def test_follows_sgd_on_the_proximal_objective(make, examples, mu, epochs, batch_size):
     work = LocalWork(epochs, batch_size, 0.05, mu)
     assert_close(trained(build(make), examples, work), reference(build(make), examples, work))
+
+
+@pytest.mark.parametrize("make", MODELS)
+@pytest.mark.parametrize(("epochs", "batches"), [(1, 1), (1, 3), (3, 2), (1, 5), (2, 99)])
+def test_a_straggler_stops_an_epoch_after_some_mini_batches(make, examples, epochs, batches):
+    work = LocalWork(epochs, 5, 0.05, 0.5, batches=batches)
+    assert_close(trained(build(make), examples, work), reference(build(make), examples, work))
+
+
+def test_all_mini_batches_are_what_is_done_without_a_limit(examples):
+    limited, full = (LocalWork(2, 5, 0.05, 0.5, batches=batches) for batches in (5, None))
+    expected = trained(build(make_mlp), examples, full)
+    assert_equal(trained(build(make_mlp), examples, limited), expected)
 
 
 def test_the_proximal_gradient_enters_every_batch(examples, monkeypatch):

@@ -102,6 +102,18 @@ def test_equals_autograd(path, seed, n, batch_size, features, classes, epochs, l
     assert distance(found, reference(model, *problem, batch_size, learning_rate, mu)) < 2e-6
 
 
+@pytest.mark.parametrize("path", ["weights", "coefficients"])
+def test_an_epoch_may_leave_examples_out(path):
+    """Training on the examples of a short order is training without the others."""
+    model, x, y, _ = make_problem(3, 30, 8, 4, 1)
+    order = np.random.default_rng(0).permutation(30)[None, :12]
+    found = train(path, model, x, y, order, 5, 0.05, 0.5)
+    kept = np.sort(order[0])
+    alone = np.searchsorted(kept, order)
+    assert distance(found, train(path, model, x[kept], y[kept], alone, 5, 0.05, 0.5)) < 2e-6
+    assert distance(found, reference(model, x, y, order, 5, 0.05, 0.5)) < 2e-6
+
+
 @settings(max_examples=60)
 @given(**problems)
 def test_is_as_near_to_the_truth_as_float32_can_be(

@@ -98,7 +98,7 @@ def test_every_model_is_evaluated_once(run):
 
 def test_the_initial_model_is_evaluated_for_who_follows_the_loss(run):
     nodes = InlineGrid(None, NUM_CLIENTS, {}).nodes
-    strategy = FedProx(nodes, NUM_EXAMPLES, K, 3, 0.5, 0, mu=0.0, adaptive_mu=True)
+    strategy = FedProx(nodes, NUM_EXAMPLES, K, 3, 0.5, 0, mu=0.0, batch_size=10, adaptive_mu=True)
     assert run([4, 3, 2, 1], strategy) == [[0, 0], [1, 1], [2, 2], [3, 3]]
 
 
@@ -160,7 +160,7 @@ def test_mu_is_the_one_that_the_clients_of_the_round_had(run, tmp_path):
     """The initial loss is the first that the heuristic compares with."""
     asked = []
     nodes = InlineGrid(None, NUM_CLIENTS, {}).nodes
-    strategy = FedProx(nodes, NUM_EXAMPLES, K, 3, 0.5, 0, mu=0.0, adaptive_mu=True)
+    strategy = FedProx(nodes, NUM_EXAMPLES, K, 3, 0.5, 0, mu=0.0, batch_size=10, adaptive_mu=True)
     losses = [1, 2, 3, 2.9, 2.8, 2.7, 2.6, 2.5, 2.4]
     run(losses, strategy, make_app(asked=asked), num_rounds=8)
     expected = [0.0, 0.1, 0.2, 0.2, 0.2, 0.2, 0.2, 0.1]
@@ -170,7 +170,7 @@ def test_mu_is_the_one_that_the_clients_of_the_round_had(run, tmp_path):
 
 def test_a_training_loss_that_is_not_asked_for_is_null_and_moves_no_mu(run, tmp_path):
     nodes = InlineGrid(None, NUM_CLIENTS, {}).nodes
-    strategy = FedProx(nodes, NUM_EXAMPLES, K, 3, 0.5, 0, mu=0.5, adaptive_mu=True)
+    strategy = FedProx(nodes, NUM_EXAMPLES, K, 3, 0.5, 0, mu=0.5, batch_size=10, adaptive_mu=True)
     run([None] * 4, strategy)
     rounds = read_rounds(tmp_path)
     assert [(line["train_loss"], line["mu"]) for line in rounds] == [(None, 0.5)] * 3
@@ -295,7 +295,9 @@ def make_fedavg(config):
 def make_adaptive(config):
     nodes = InlineGrid(None, NUM_CLIENTS, {}).nodes
     policy = config.on_client_failure
-    return FedProx(nodes, NUM_EXAMPLES, K, 3, 0.5, 0, policy, mu=0.3, adaptive_mu=True)
+    return FedProx(
+        nodes, NUM_EXAMPLES, K, 3, 0.5, 0, policy, mu=0.3, batch_size=10, adaptive_mu=True
+    )
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from common.errors import UserInputError
 from common.strategy.cohort import (
     num_complete,
+    partial_batches,
     partial_epochs,
     require_a_complete_client,
-    require_partial_epochs,
     sample_cohort,
 )
 
@@ -139,8 +139,15 @@ def test_a_fraction_that_drops_everybody_is_refused():
         require_a_complete_client(10, 0.96)
 
 
-def test_one_epoch_leaves_a_straggler_nothing_to_do():
-    require_partial_epochs(2, 0.5)
-    require_partial_epochs(1, 0.0)
-    with pytest.raises(UserInputError, match=r"num_epochs=1 .*stragglers_fraction=0.5"):
-        require_partial_epochs(1, 0.5)
+def test_partial_batches_take_every_value_equally_often():
+    counts = np.bincount([partial_batches(0, 1, client, 5) for client in range(4000)])
+    assert counts[0] == 0
+    assert len(counts) == 5  # 1 to 4 of 5 mini-batches
+    assert abs(counts[1:] / 1000 - 1).max() < 0.1
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 100), st.integers(0, 999), st.integers(1, 500))
+def test_partial_batches_leave_something_undone_where_that_is_possible(seed, round_, client, t):
+    batches = partial_batches(seed, round_, client, t)
+    assert 1 <= batches <= max(1, t - 1)
+    assert batches == partial_batches(seed, round_, client, t)

@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.engine.inline import InlineGrid
-from common.errors import UserInputError
 from common.protocol import TrainInstruction, train_reply
-from common.strategy.cohort import partial_epochs, sample_cohort
+from common.strategy.cohort import partial_batches, partial_epochs, sample_cohort
 from common.strategy.fedavg import FedAvg
 from common.strategy.fedprox import FedProx
 
@@ -18,9 +17,11 @@ NUM_CLIENTS, K, E = 40, 10, 6
 ROUNDS = range(1, 16)
 
 
-def make(strategy, fraction, seed=0, num_epochs=E, **options):
+def make(strategy, fraction, seed=0, num_epochs=E, num_examples=1, **options):
     nodes = InlineGrid(None, NUM_CLIENTS, {}).nodes
-    return strategy(nodes, [1] * NUM_CLIENTS, K, num_epochs, fraction, seed, **options)
+    if strategy is FedProx:
+        options = {"batch_size": 10} | options
+    return strategy(nodes, [num_examples] * NUM_CLIENTS, K, num_epochs, fraction, seed, **options)
 
 
 def play(strategy, rounds=ROUNDS):
@@ -115,11 +116,28 @@ def test_a_fixed_mu_stays():
     assert mus_asked(strategy, [3, 4, 5, 6]) == [0.5] * 4
 
 
-def test_one_epoch_with_stragglers_is_refused():
-    with pytest.raises(UserInputError, match=r"num_epochs=1 .*stragglers_fraction=0.1"):
-        make(FedProx, 0.1, num_epochs=1, mu=1.0)
-    make(FedProx, 0.0, num_epochs=1, mu=1.0)
-    make(FedProx, 0.1, num_epochs=2, mu=1.0)
+def test_at_one_epoch_stragglers_do_fewer_mini_batches():
+    """By hand: 34 examples are 7 mini-batches of 5."""
+    strategy = make(FedProx, 0.5, num_epochs=1, num_examples=34, batch_size=5, mu=1.0)
+    managed = []
+    for round_ in ROUNDS:
+        cohort = sample_cohort(0, round_, NUM_CLIENTS, K, 0.5)
+        instructions = strategy.instructions(round_, cohort)
+        for client, straggles in zip(cohort.clients.tolist(), cohort.stragglers, strict=True):
+            batches = instructions[client].batches
+            assert instructions[client] == TrainInstruction(round_, 1, 1.0, batches)
+            if straggles:
+                managed.append(batches)
+                assert batches == partial_batches(0, round_, client, 7)
+            else:
+                assert batches is None
+    assert set(managed) == set(range(1, 7))
+
+
+def test_a_client_of_one_mini_batch_does_it_even_as_a_straggler():
+    strategy = make(FedProx, 1.0, num_epochs=1, num_examples=5, batch_size=5, mu=1.0)
+    instructions = strategy.instructions(1, sample_cohort(0, 1, NUM_CLIENTS, K, 1.0))
+    assert {instruction.batches for instruction in instructions.values()} == {1}
 
 
 def test_a_failed_client_is_left_out_if_asked_to():

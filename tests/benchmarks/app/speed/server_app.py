@@ -31,6 +31,7 @@ def main(grid: Grid, context: Context) -> None:
         stragglers_fraction=0.0,
         seed=SEED,
         mu=work.mu,
+        batch_size=work.batch_size,
     )
     recorder = Recorder(work, float(config["min_seconds"]))
     proof = ArrayRecord()

@@ -22,6 +22,7 @@ class Purpose(IntEnum):
     STRAGGLERS = 5
     PARTIAL_WORK = 6
     BATCH_ORDER = 7
+    SHARED_MODEL = 8
 
 
 def _seed_sequence(seed: int, purpose: Purpose, round: int, client: int) -> np.random.SeedSequence:

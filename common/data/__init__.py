@@ -1,18 +1,20 @@
 """Data set name -> arrays. One file per source of data."""
 
 from common.data.arrays import ArrayDataset
+from common.data.femnist import femnist
 from common.data.mnist import mnist
-from common.data.synthetic import synthetic
+from common.data.synthetic import synthetic, synthetic_iid
 
-__all__ = ["ArrayDataset", "load", "synthetic"]
+__all__ = ["ArrayDataset", "load", "synthetic", "synthetic_iid"]
 
-_LOADERS = {"mnist": mnist}
+_LOADERS = {"femnist": femnist, "mnist": mnist}
 
 
 def load(name: str) -> ArrayDataset:
     """Load a stored data set from ``$FLOWERBED_DATA/<name>/<split>.parquet``, else from the hub.
 
-    :func:`synthetic` is generated, from parameters, and so has a function of its own.
+    :func:`synthetic` and :func:`synthetic_iid` are generated, from parameters, and so have
+    functions of their own.
 
     Raises:
         UserInputError: The data set is neither on disk nor reachable, or damaged, or not what its

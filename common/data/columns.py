@@ -1,5 +1,7 @@
 """Columns of a stored split -> arrays, every value of them checked."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -33,9 +35,14 @@ def decode_labels(split: Split, column: str, num_classes: int) -> NDArray[np.int
 
 
 def decode_images(
-    split: Split, column: str, mode: str, height: int, width: int
+    split: Split,
+    column: str,
+    mode: str,
+    height: int,
+    width: int,
+    rows: Sequence[int] | None = None,
 ) -> NDArray[np.uint8]:
-    """Return the images of a split, shape [rows, height, width] and, if in colour, channels.
+    """Return images of a split, shape [rows, height, width] and, if in colour, channels.
 
     Args:
         split: Holds PNGs in the Hugging Face schema, structs with the field ``bytes``.
@@ -43,6 +50,8 @@ def decode_images(
         mode: What all images must be in Pillow's terms, "L" or "RGB".
         height: In pixels, of all images.
         width: In pixels, of all images.
+        rows: Which to decode, in this order; all if None. The others must be there, but what they
+            are is not looked at.
 
     Raises:
         UserInputError: There is no such column, or an image that is not allowed.
@@ -53,10 +62,11 @@ def decode_images(
     encoded = pc.struct_field(stored, "bytes")
     _refuse_nulls(split, encoded, column)
     channels = () if mode == "L" else (len(mode),)
-    images = np.empty((len(encoded), height, width, *channels), dtype=np.uint8)
-    for row, png in enumerate(encoded):  # One after the other: together they may be large.
+    chosen = range(len(encoded)) if rows is None else rows
+    images = np.empty((len(chosen), height, width, *channels), dtype=np.uint8)
+    for i, row in enumerate(chosen):  # One after the other: together they may be large.
         try:
-            images[row] = decode_png(png.as_py(), mode, height, width)
+            images[i] = decode_png(encoded[row].as_py(), mode, height, width)
         except ValueError as problem:
             raise split.refused(
                 f"must have whole PNGs of {height} x {width} pixels in {_IN_WORDS[mode]} in the "

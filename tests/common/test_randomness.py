@@ -81,6 +81,7 @@ def test_purposes_keep_their_numbers():
         "STRAGGLERS": 5,
         "PARTIAL_WORK": 6,
         "BATCH_ORDER": 7,
+        "SHARED_MODEL": 8,
     }
 
 

@@ -5,6 +5,7 @@ FLOWERBED_FUZZ_EXAMPLES says how many examples each test tries.
 
 import io
 import struct
+import sys
 import zlib
 
 import numpy as np
@@ -77,6 +78,14 @@ def parquet():
     return contents
 
 
+def check_refusal(error, dataset, file):
+    message = str(error)
+    assert message.startswith(f"dataset={dataset!r} cannot be loaded: {str(file)!r} must ")
+    assert message.endswith(".")
+    assert "\n" not in message
+    assert len(message) < 300 + len(str(file))
+
+
 def decode(file, content):
     """Return whether a file is decoded, to what it says it is; refused is one sentence."""
     file.write_bytes(content)
@@ -85,11 +94,7 @@ def decode(file, content):
         labels = decode_labels(split, "label", 10)
         images = decode_images(split, "image", "L", 28, 28)
     except UserInputError as error:
-        message = str(error)
-        assert message.startswith(f"dataset='mnist' cannot be loaded: {str(file)!r} must ")
-        assert message.endswith(".")
-        assert "\n" not in message
-        assert len(message) < 300 + len(str(file))
+        check_refusal(error, "mnist", file)
         return False
     assert len(labels) == len(images) > 0
     assert labels.min() >= 0
@@ -137,6 +142,29 @@ def test_any_rows(file, images, labels, names):
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
     decode(file, buffer.getvalue())
+
+
+@fuzz
+@given(
+    counts=st.dictionaries(st.sampled_from([0, 35, 36, 45, 46, 61]), st.integers(0, 30)),
+    odd=st.integers(0, 61) | st.sampled_from([-1, 62, None]),
+    png=st.sampled_from([PNG, PNG, PNG[:99], None]),
+)
+def test_any_characters(file, counts, odd, png):
+    """FEMNIST keeps some rows of a file; the last of these is unlike those before."""
+    characters = [character for character, count in counts.items() for _ in range(count)]
+    train = file.parents[1] / "femnist" / "train.parquet"
+    train.parent.mkdir(exist_ok=True)
+    image = pa.array([{"bytes": PNG}] * len(characters) + [{"bytes": png}])
+    pq.write_table(pa.table({"image": image, "character": [*characters, odd]}), train)
+    try:
+        arrays = sys.modules["common.data.femnist"]._decode()
+    except UserInputError as error:
+        check_refusal(error, "femnist", train)
+        return
+    for kind in ("train", "test"):
+        assert len(arrays[f"x_{kind}"]) == len(arrays[f"y_{kind}"]) > 0
+        assert set(arrays[f"y_{kind}"]) <= set(range(10))
 
 
 def decoded(png):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from common.data import synthetic
+from common.data import synthetic, synthetic_iid
 from common.errors import UserInputError
 from common.randomness import Purpose, generator
 
@@ -132,6 +132,26 @@ def test_a_client_does_not_depend_on_how_many_there_are(data):
 
 def test_clients_differ(data):
     assert not np.array_equal(split(data, 0)[0][:40], split(data, 1)[0][:40])
+
+
+def test_clients_of_synthetic_iid_share_a_model_and_a_distribution():
+    data = synthetic_iid(num_clients=30, seed=0)
+    assert data.natural_partition.sizes.tolist() == (num_examples(30) * 0.9).astype(int).tolist()
+    x, y = data.x_train.astype(np.float64), data.y_train
+    deviations = np.arange(1, 61) ** -0.6
+    np.testing.assert_allclose(x.std(axis=0), deviations, rtol=0.05)
+    assert abs(x.mean(axis=0) / deviations).max() < 5 / np.sqrt(len(x))
+    # One model labels the examples of all clients.
+    rng = generator(0, Purpose.SHARED_MODEL)
+    W, b = rng.normal(0, 1, (60, 10)), rng.normal(0, 1, 10)
+    assert (np.argmax(x @ W + b, axis=1) == y).mean() > 0.999  # x was rounded to float32.
+
+
+def test_synthetic_iid_is_another_problem_for_another_seed():
+    first, again, other = (synthetic_iid(5, seed) for seed in (3, 3, 4))
+    for name in ARRAYS:
+        np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
+    assert len(first.y_train) != len(other.y_train)
 
 
 @pytest.mark.parametrize("value", [-1.0, -1e-9, np.inf, np.nan])

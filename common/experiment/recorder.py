@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from flwr.app import ArrayRecord, RecordDict
 from flwr.serverapp import Grid
@@ -22,10 +22,22 @@ from common.experiment.run_files import ROUNDS
 from common.strategy.fedavg import FedAvg
 from common.threads import use_one_thread
 
+# What a line tells of the round beside the evaluation.
+_TRAFFIC: Final = {
+    "round",
+    "mu",
+    "clients",
+    "stragglers",
+    "failed",
+    "bytes_up",
+    "bytes_down",
+    "seconds",
+}
+
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The global model after a round.
+    """The global model after a round. A baseline that measures more derives its own from this.
 
     Attributes:
         test_accuracy: Fraction of the test examples classified correctly.
@@ -177,7 +189,7 @@ class Recorder:
             self._unsaved = None
 
     def _count(self, line: dict[str, Any]) -> None:
-        self._last = {key: line[key] for key in ("test_accuracy", "test_loss", "train_loss")}
+        self._last = {key: value for key, value in line.items() if key not in _TRAFFIC}
         self._bytes_up += line["bytes_up"]
         self._bytes_down += line["bytes_down"]
         self._num_failed += len(line["failed"])

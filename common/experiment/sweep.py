@@ -21,7 +21,7 @@ from common.experiment.machine import check_machine
 
 _MAX_MESSAGE = 2000  # Hydra quotes arguments of any length.
 # What is no key of the schema, but may be added to the command line of any baseline.
-_ADDED = ("+experiment", "+method", "+repeat_num")
+_ADDED = ("+experiment", "+method", "+data", "+repeat_num")
 
 
 class Refused(BaseException):

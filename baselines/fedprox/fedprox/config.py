@@ -9,16 +9,17 @@ from common.experiment.config import (
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
+    PositiveInt,
     Probability,
 )
-from common.strategy.cohort import require_a_complete_client, require_partial_epochs
+from common.strategy.cohort import require_a_complete_client
 
 
 class FedProxConfig(ExperimentConfig):
     """Schema of ``[tool.flwr.app.config]``; the comments there say what a key means."""
 
     algorithm: Literal["fedprox", "fedavg"]
-    dataset: Literal["mnist", "synthetic"]
+    dataset: Literal["mnist", "femnist", "synthetic", "synthetic_iid"]
     normalisation: Literal["per_pixel", "global"]
     model: Literal["logistic", "cnn"]
     partition: Literal[
@@ -31,6 +32,7 @@ class FedProxConfig(ExperimentConfig):
     ]
     dirichlet_alpha: PositiveFloat
     min_partition_size: NonNegativeInt
+    classes_per_client: PositiveInt
     quantity_sigma: PositiveFloat
     synthetic_alpha: NonNegativeFloat
     synthetic_beta: NonNegativeFloat
@@ -38,10 +40,11 @@ class FedProxConfig(ExperimentConfig):
     adaptive_mu: bool
     stragglers_fraction: Probability
     evaluate_train_loss: bool
+    evaluate_dissimilarity: bool
 
     @model_validator(mode="after")
     def _model_fits_dataset(self) -> Self:
-        if self.model == "cnn" and self.dataset != "mnist":
+        if self.model == "cnn" and self.dataset not in ("mnist", "femnist"):
             raise ValueError(
                 f"model='cnn' is not allowed with dataset={self.dataset!r}: it must be logistic, "
                 "for the CNN takes images."
@@ -70,6 +73,4 @@ class FedProxConfig(ExperimentConfig):
     def _stragglers_fit_algorithm(self) -> Self:
         if self.algorithm == "fedavg":
             require_a_complete_client(self.clients_per_round, self.stragglers_fraction)
-        else:
-            require_partial_epochs(self.num_epochs, self.stragglers_fraction)
         return self

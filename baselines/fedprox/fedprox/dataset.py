@@ -1,6 +1,6 @@
-"""MNIST and Synthetic(alpha, beta), split over clients."""
+"""The data sets of the paper that are here, split over clients."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.data import ArrayDataset, load, synthetic
+from common.data import ArrayDataset, load, synthetic, synthetic_iid
 from common.errors import UserInputError
 from common.partition import (
     Partition,
@@ -21,7 +21,7 @@ from common.partition import (
 )
 from common.randomness import Purpose, generator
 from fedprox.config import FedProxConfig
-from fedprox.normalisation import mnist_normalisation
+from fedprox.normalisation import normalisation
 
 Floats = NDArray[np.float32]
 
@@ -59,6 +59,11 @@ class FederatedDataset:
         x, y = np.asarray(self.arrays.x_train), np.asarray(self.arrays.y_train)
         return self._inputs(x[examples]), y[examples]
 
+    @property
+    def clients(self) -> Iterator[tuple[Floats, NDArray[np.int64]]]:
+        """The inputs and labels of every client, in the order of partition ids."""
+        return map(self.client, range(self.partition.num_clients))
+
     # Kept, for the runs of a sweep evaluate on the same ones.
     @cached_property
     def train_set(self) -> tuple[Floats, NDArray[np.int64]]:
@@ -94,6 +99,8 @@ _NOT_ABOUT_DATA = {
     "mu": 0.0,
     "adaptive_mu": False,
     "stragglers_fraction": 0.0,
+    "evaluate_train_loss": False,
+    "evaluate_dissimilarity": False,
     "learning_rate": 1.0,
     "num_rounds": 1,
     "output_dir": "",
@@ -102,15 +109,19 @@ _NOT_ABOUT_DATA = {
 
 @lru_cache(maxsize=1)
 def _load(config: FedProxConfig) -> FederatedDataset:
+    arrays = _arrays(config)
+    shift, scale = normalisation(config)
+    return FederatedDataset(arrays, _partition(config, arrays), shift, scale)
+
+
+def _arrays(config: FedProxConfig) -> ArrayDataset:
     if config.dataset == "synthetic":
-        arrays = synthetic(
+        return synthetic(
             config.synthetic_alpha, config.synthetic_beta, config.num_clients, config.seed
         )
-        shift, scale = np.zeros((), np.float32), np.ones((), np.float32)
-    else:
-        arrays = load(config.dataset)
-        shift, scale = mnist_normalisation(config.normalisation)
-    return FederatedDataset(arrays, _partition(config, arrays), shift, scale)
+    if config.dataset == "synthetic_iid":
+        return synthetic_iid(config.num_clients, config.seed)
+    return load(config.dataset)
 
 
 def _partition(config: FedProxConfig, arrays: ArrayDataset) -> Partition:
@@ -121,7 +132,7 @@ def _partition(config: FedProxConfig, arrays: ArrayDataset) -> Partition:
     schemes: dict[str, Callable[[], Partition]] = {
         "iid": lambda: iid(len(labels), num_clients, rng),
         "shards": lambda: shards(labels, num_clients, rng),
-        "power_law": lambda: power_law(labels, num_clients, rng),
+        "power_law": lambda: power_law(labels, num_clients, rng, config.classes_per_client),
         "dirichlet_over_clients": lambda: dirichlet_over_clients(
             labels, num_clients, alpha, rng, config.min_partition_size
         ),

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from fedprox.normalisation import mnist_normalisation
+from fedprox.normalisation import mnist_normalisation, normalisation
 
 from common.data import load
 
@@ -31,6 +31,21 @@ def test_pixel_that_never_changes_is_divided_by_a_thousandth(
     assert shift[1] == np.float32(1 / 200)
     assert scale[1] == pytest.approx(np.sqrt(1 / 200 - 1 / 200**2) + 0.001)
     assert np.isfinite(scale).all()
+
+
+@pytest.mark.parametrize(
+    ("dataset", "expected"), [("femnist", 255), ("synthetic", 1), ("synthetic_iid", 1)]
+)
+def test_only_mnist_is_standardised(make_config, dataset, expected):
+    shift, scale = normalisation(make_config(dataset=dataset))
+    assert (float(shift), float(scale)) == (0, expected)
+
+
+@pytest.mark.parametrize("kind", ["per_pixel", "global"])
+def test_the_key_chooses_how_mnist_is_standardised(make_config, tiny_mnist, kind):
+    found = normalisation(make_config(dataset="mnist", normalisation=kind))
+    for one, other in zip(found, mnist_normalisation(kind), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_global_is_two_constants():

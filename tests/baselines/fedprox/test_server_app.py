@@ -3,10 +3,14 @@ import json
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from fedprox.client_app import app as client_app
+from fedprox.dataset import load_dataset
+from fedprox.dissimilarity import dissimilarity
 from flwr.clientapp import ClientApp
 from safetensors.numpy import load_file
+from torch import nn
 
 from common.data import synthetic
 from common.errors import ClientFailedError
@@ -49,6 +53,21 @@ def loss_and_accuracy(folder, x, y):
     return (log_sum - z[np.arange(len(y)), y]).mean(), (z.argmax(axis=1) == y).mean()
 
 
+def test_dissimilarity_is_measured_where_it_is_asked_for(finished, make_config):
+    changes = {"dataset": "synthetic_iid", "evaluate_dissimilarity": True, "num_rounds": 2}
+    folder = finished(**changes)
+    w = load_file(folder / "model.safetensors")
+    model = nn.Linear(60, 10)
+    model.load_state_dict({key: torch.tensor(value) for key, value in w.items()})
+    data = load_dataset(make_config(**changes))
+    clients = [(torch.tensor(x), torch.tensor(y)) for x, y in data.clients]
+    assert len(clients) == 6
+    found = [line["dissimilarity"] for line in read_rounds(folder)]
+    assert found[0] != found[1] == dissimilarity(model, clients) > 0
+    assert read_summary(folder)["dissimilarity"] == found[1]
+    assert {line["dissimilarity"] for line in read_rounds(finished("without"))} == {None}
+
+
 def test_a_run_leaves_all_files_with_their_keys(finished):
     folder = finished(stragglers_fraction=0.75, mu=0.5)
     assert {file.name for file in folder.iterdir()} == {
@@ -66,6 +85,7 @@ def test_a_run_leaves_all_files_with_their_keys(finished):
             "test_accuracy",
             "test_loss",
             "train_loss",
+            "dissimilarity",
             "mu",
             "clients",
             "stragglers",

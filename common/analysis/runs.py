@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from common.errors import UserInputError
 from common.experiment.result_files import finite, read_config, read_rounds, read_summary
 from common.experiment.run_files import CONFIG, ROUNDS, SUMMARY
-from common.shown import shown
+from common.problems import first_problem
 
 TAIL = 10
 
@@ -49,13 +49,11 @@ class Run:
         try:
             return schema.model_validate(self.config)
         except ValidationError as error:
-            problem = error.errors()[0]
-            key = ".".join(map(str, problem["loc"]))
-            value = "" if problem["type"] == "missing" else f"={shown(problem['input'])}"
-            rule = problem["msg"].removeprefix("Input should be ").replace("a valid i", "an i")
-            rule = "given" if problem["type"] == "missing" else rule.replace("a valid ", "a ")
+            problem = first_problem(error)
+            value = "" if problem.kind == "missing" else f"={problem.value}"
             raise UserInputError(
-                f"{key}{value} in {str(self.folder / CONFIG)!r} is not allowed: it must be {rule}."
+                f"{problem.key}{value} in {str(self.folder / CONFIG)!r} is not allowed: it must be "
+                f"{problem.rule}."
             ) from None
 
     def curve(self, key: str) -> NDArray[np.float64]:
@@ -65,14 +63,6 @@ class Run:
             UserInputError: A round has no such number.
         """
         return np.array([self._number(record, key) for record in self.rounds], dtype=np.float64)
-
-    def tail_mean(self, key: str) -> float:
-        """Return the mean of a number over the last ten rounds: single rounds are noise.
-
-        Raises:
-            UserInputError: A round has no such number.
-        """
-        return float(self.curve(key)[-TAIL:].mean())
 
     def _number(self, record: dict[str, Any], key: str) -> float:
         if key in record and record[key] is None:

@@ -52,9 +52,28 @@ def estimate(values: NDArray[np.float64]) -> Estimate:
         mean = float(np.mean(values))
     if n == 1 or not np.isfinite(values).all():
         return Estimate(mean, np.nan, np.nan, n)
-    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, df=n - 1)
-    half = float(quantile * np.std(values, ddof=1) / np.sqrt(n))
+    half = _spread(values) / np.sqrt(n)
     return Estimate(mean, mean - half, mean + half, n)
+
+
+def prediction_interval(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Return where one further seed's number lies with a probability of 95 %.
+
+    mean ± t s sqrt(1 + 1/n), with t the quantile of n - 1 degrees of freedom: for independent
+    numbers of one normal distribution (Hahn and Meeker 1991, Statistical Intervals, chapter 4).
+
+    Args:
+        values: One number a seed, shape [seeds].
+
+    Returns:
+        Lower and upper end; NaN for one seed, or if a value is not finite.
+    """
+    n = len(values)
+    if n < 2 or not np.isfinite(values).all():
+        return np.nan, np.nan
+    mean = float(np.mean(values))
+    half = _spread(values) * np.sqrt(1 + 1 / n)
+    return mean - half, mean + half
 
 
 def paired_difference(a: NDArray[np.float64], b: NDArray[np.float64]) -> Estimate:
@@ -91,25 +110,11 @@ def tail_mean(curve: Curve, tail: int = TAIL) -> float:
     return float(curve[-tail:].mean())
 
 
-def trailing_mean(curve: Curve, window: int) -> Curve:
-    """Return the curve of the mean over the last rounds.
-
-    Args:
-        curve: Shape [rounds].
-        window: Number of rounds to average; the first rounds have fewer, and average those.
-
-    Returns:
-        Shape [rounds].
-    """
-    means = [curve[max(0, end - window) : end].mean() for end in range(1, len(curve) + 1)]
-    return np.array(means, dtype=np.float64)
-
-
 def rounds_to_target(accuracy: Curve, target: float) -> float:
     """Return how many rounds it takes to a target accuracy.
 
     The rule of McMahan et al. 2017 (arXiv 1602.05629), section 3: the curve is made monotone by
-    taking the best value so far, and is linear between rounds.
+    taking the best value so far, and is linear between rounds that have a value.
 
     Args:
         accuracy: Shape [rounds], from round 1; NaN is a round without a value.
@@ -118,15 +123,25 @@ def rounds_to_target(accuracy: Curve, target: float) -> float:
     Returns:
         A number from 1, not whole in general; inf if the target is never reached.
     """
-    so_far = np.fmax.accumulate(accuracy)
+    places = np.flatnonzero(~np.isnan(accuracy))
+    so_far = np.maximum.accumulate(accuracy[places])
     reached = np.flatnonzero(so_far >= target)
     if len(reached) == 0:
         return np.inf
     after = int(reached[0])
-    if after == 0 or np.isnan(so_far[after - 1]):
-        return float(after + 1)
-    before = so_far[after - 1]
-    return float(after + (target - before) / (so_far[after] - before))
+    if after == 0:
+        return float(places[0] + 1)
+    before = after - 1
+    share = (target - so_far[before]) / (so_far[after] - so_far[before])
+    return float(places[before] + 1 + (places[after] - places[before]) * share)
+
+
+def fluctuation(curve: Curve) -> float:
+    """Return the mean absolute change from one round to the next; NaN for a single round."""
+    if len(curve) == 1:
+        return np.nan
+    with np.errstate(invalid="ignore"):  # inf - inf is NaN.
+        return float(np.abs(np.diff(curve)).mean())
 
 
 def convergence_round(train_loss: Curve) -> int:
@@ -151,3 +166,9 @@ def convergence_round(train_loss: Curve) -> int:
 def at_convergence(curve: Curve, train_loss: Curve) -> float:
     """Return a curve's value in the round of :func:`convergence_round`."""
     return float(curve[convergence_round(train_loss) - 1])
+
+
+def _spread(values: NDArray[np.float64]) -> float:
+    """Return the standard deviation of a seed times the quantile of Student's t."""
+    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, df=len(values) - 1)
+    return float(quantile * np.std(values, ddof=1))

@@ -1,6 +1,6 @@
 """Tables as Markdown, which reads well in a terminal, too, and as LaTeX for a paper."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 # By code: some of these look like others, such as the micro sign and the letter mu.
@@ -20,17 +20,27 @@ _LATEX: Final = str.maketrans(
 )
 
 
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table whose columns line up; all but the first are aligned to the right."""
-    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+def markdown_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], left: Collection[int] = (0,)
+) -> str:
+    """Return a table whose columns line up.
 
-    def line(cells: Sequence[str]) -> str:
-        padded = [cells[0].ljust(widths[0])]
-        padded += [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
-        return f"| {' | '.join(padded)} |"
-
-    return "\n".join([line(header), line(rule), *map(line, rows)])
+    Args:
+        header: One cell a column.
+        rows: Cells of one line; "|" is escaped.
+        left: The columns that are aligned to the left; all others are to the right.
+    """
+    lines = [[cell.replace("|", "\\|") for cell in row] for row in (header, *rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rule = ["-" * w if i in left else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
+    texts = [
+        " | ".join(
+            cell.ljust(width) if column in left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        )
+        for cells in (lines[0], rule, *lines[1:])
+    ]
+    return "\n".join(f"| {text} |" for text in texts)
 
 
 def latex_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from common.errors import UserInputError
+from common.problems import first_problem
 from common.shown import shown, shown_key
 
 Scalar = bool | int | float | str
@@ -183,19 +184,10 @@ def _add_repetition_to_seed(values: dict[str, Any]) -> None:
 
 def _first_problem(error: ValidationError, schema: type[BaseModel]) -> str:
     """Say the first problem of a configuration in one sentence."""
-    problem = error.errors()[0]
-    key = shown_key(".".join(str(part) for part in problem["loc"]))
-    if problem["type"] == "extra_forbidden":
-        return unknown_key(key, flat_keys(schema))
-    if problem["type"] == "missing":
-        return f"{key} is missing: it must be given."
-    if problem["type"] == "value_error":
-        return str(problem["ctx"]["error"])
-    rule = problem["msg"].removeprefix("Input should be ").replace("a valid integer", "an integer")
-    rule = rule.replace("a valid ", "a ")
-    if problem["type"] == "string_pattern_mismatch":
-        rule = f"of the form {problem['ctx']['pattern']}"
-    return f"{key}={shown(problem['input'])} is not allowed: it must be {rule}."
+    problem = first_problem(error)
+    if problem.kind == "extra_forbidden":
+        return unknown_key(problem.key, flat_keys(schema))
+    return str(problem)
 
 
 def unknown_key(key: str, keys: Iterable[str]) -> str:

@@ -36,12 +36,6 @@ def test_a_folder_without_runs_is_refused(tmp_path):
         load_runs([tmp_path])
 
 
-def test_the_tail_is_the_last_ten_rounds(tmp_path):
-    write_run(tmp_path / "run", [1.0] * 90 + [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
-    (run,) = load_runs([tmp_path])
-    assert run.tail_mean("test_accuracy") == pytest.approx(0.55)
-
-
 def test_what_was_not_finite_is_nan(tmp_path):
     write_run(tmp_path / "run", [0.5, None])
     curve = load_runs([tmp_path])[0].curve("test_accuracy")
@@ -80,13 +74,12 @@ def test_rounds_that_are_lost_are_noticed(tmp_path):
 @pytest.mark.parametrize("value", ["much", True, [1], 10**400, float("inf")])
 def test_a_curve_of_something_else_than_numbers_is_refused(tmp_path, value):
     run = Run({}, [{"round": 1, "seconds": 1.0}, {"round": 2, "seconds": value}], {}, tmp_path)
-    for figure in (run.curve, run.tail_mean):
-        with pytest.raises(UserInputError) as caught:
-            figure("seconds")
-        assert str(caught.value) == (
-            f"line 2 of '{tmp_path}/rounds.jsonl' is not allowed: it must be a record with the "
-            "number 'seconds', or null for it."
-        )
+    with pytest.raises(UserInputError) as caught:
+        run.curve("seconds")
+    assert str(caught.value) == (
+        f"line 2 of '{tmp_path}/rounds.jsonl' is not allowed: it must be a record with the "
+        "number 'seconds', or null for it."
+    )
 
 
 def test_a_curve_of_a_key_that_is_missing_is_refused(tmp_path):

@@ -11,11 +11,12 @@ from common.analysis.statistics import (
     best,
     convergence_round,
     estimate,
+    fluctuation,
     last,
     paired_difference,
+    prediction_interval,
     rounds_to_target,
     tail_mean,
-    trailing_mean,
 )
 from common.errors import UserInputError
 
@@ -58,6 +59,17 @@ def test_what_is_not_finite_has_no_interval(values):
     found = estimate(array(*values))
     assert not math.isfinite(found.value)
     assert math.isnan(found.low)
+
+
+def test_one_further_seed_may_lie_further_out():
+    # s = 1, times 4.302653 and the root of 4/3.
+    assert prediction_interval(array(1, 2, 3)) == pytest.approx((2 - 4.968276, 2 + 4.968276))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("values", [(1,), (1, math.inf), (1, math.nan)])
+def test_without_two_finite_seeds_nothing_is_said_of_a_further_one(values):
+    assert np.isnan(prediction_interval(array(*values))).all()
 
 
 def test_no_seed_is_refused():
@@ -111,23 +123,6 @@ def test_the_tail_is_the_last_ten_rounds_or_all():
     assert tail_mean(array(1, 2, 3)) == 2
 
 
-def test_the_trailing_mean_begins_with_fewer_rounds():
-    assert trailing_mean(array(1, 3, 5, 10), window=3).tolist() == [1, 2, 3, 6]
-
-
-def test_a_nan_leaves_the_window():
-    means = trailing_mean(array(math.nan, 1, 3), window=2)
-    assert np.isnan(means).tolist() == [True, True, False]
-    assert means[2] == 2
-
-
-@few
-@given(curves)
-def test_the_trailing_mean_ends_with_the_tail_mean(curve):
-    assert trailing_mean(curve, 10)[-1] == tail_mean(curve, 10)
-    assert trailing_mean(curve, 1).tolist() == curve.tolist()
-
-
 def test_the_target_is_reached_between_two_rounds():
     # Best so far: 0.2, 0.6, 0.6, 0.7. From 0.6 in round 3 to 0.7 in round 4.
     curve = array(0.2, 0.6, 0.1, 0.7)
@@ -146,8 +141,11 @@ def test_a_target_that_is_never_reached_takes_forever():
 
 
 def test_rounds_without_a_value_are_passed_over():
+    # From 0.5 in round 2 to 0.7 in round 4.
     assert rounds_to_target(array(math.nan, 0.5, math.nan, 0.7), 0.4) == 2
-    assert rounds_to_target(array(math.nan, 0.5, math.nan, 0.7), 0.6) == pytest.approx(3.5)
+    assert rounds_to_target(array(math.nan, 0.5, math.nan, 0.7), 0.6) == pytest.approx(3)
+    assert rounds_to_target(array(0.5, math.nan, 0.3, math.nan, 0.7), 0.6) == pytest.approx(4)
+    assert rounds_to_target(array(0.2, 0.6, math.nan), 0.4) == pytest.approx(1.5)
     assert rounds_to_target(array(math.nan), 0.5) == math.inf
 
 
@@ -157,6 +155,17 @@ def test_a_higher_target_takes_no_fewer_rounds(curve, a, b):
     low, high = (rounds_to_target(curve, target) for target in sorted((a, b)))
     assert 1 <= low <= high
     assert high == math.inf or high <= len(curve)
+
+
+def test_the_fluctuation_is_the_mean_change_of_a_round():
+    assert fluctuation(array(0.25, 0.75, 0.5, 0.5)) == 0.25
+    assert fluctuation(array(1, 1)) == 0
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_fluctuation_of_what_is_not_known_is_nan():
+    for curve in (array(1), array(1, math.nan, 2), array(math.inf, math.inf)):
+        assert math.isnan(fluctuation(curve))
 
 
 def test_a_run_has_converged_when_its_loss_hardly_changes():

@@ -14,6 +14,23 @@ def test_a_table_may_have_no_rows():
     assert markdown_table(["a", "b"], []).splitlines() == ["| a | b |", "| - | : |"]
 
 
+def test_other_columns_may_be_aligned_to_the_left():
+    assert markdown_table(["a", "b"], [["1", "2"], ["10", "20"]], left=[1]).splitlines() == [
+        "|  a | b  |",
+        "| -: | -- |",
+        "|  1 | 2  |",
+        "| 10 | 20 |",
+    ]
+
+
+def test_a_cell_is_one_cell():
+    assert markdown_table(["|a|", "b"], [["x", "y|z"]]).splitlines() == [
+        r"| \|a\| |    b |",
+        "| ----- | ---: |",
+        r"| x     | y\|z |",
+    ]
+
+
 def test_a_table_for_latex():
     assert latex_table(["arm", "0 %"], [["FedAvg", "63.6"], ["x", "100.0"]]).splitlines() == [
         r"\begin{tabular}{lr}",

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Self
 
 from flwr.app import ArrayRecord, RecordDict
@@ -189,6 +189,9 @@ class Recorder:
             self._unsaved = None
 
     def _count(self, line: dict[str, Any]) -> None:
+        missing = {field.name for field in fields(Evaluation)} - line.keys()
+        if missing:
+            raise KeyError(min(missing))
         self._last = {key: value for key, value in line.items() if key not in _TRAFFIC}
         self._bytes_up += line["bytes_up"]
         self._bytes_down += line["bytes_down"]

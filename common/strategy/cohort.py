@@ -85,8 +85,9 @@ def partial_batches(seed: int, round: int, client: int, num_batches: int) -> int
     """Draw the mini-batches that a straggler manages of one epoch.
 
     Uniform in 1..T-1 for an epoch of T mini-batches, and 1 for T = 1. It stands in where E = 1
-    leaves no number of epochs below E: figures 9 and 10 of the paper have stragglers there, of
-    which neither its text nor the authors' code, which raises an error, says what they do.
+    leaves no number of epochs below E, for figures 9 and 10 of the paper, which have stragglers
+    there. The authors' code raises an error at E = 1; commented out beside it stands a draw of
+    mini-batches from 1 to floor(n_k / B) + 1, by which a straggler may do the whole epoch.
 
     Args:
         seed: The run's seed.

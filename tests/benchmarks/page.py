@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import matplotlib as mpl
-from generated_parts import replace_part
 from summary import Results, Row, rows, seconds_text, targets
 
+from common.analysis.generated_parts import replace_part
 from common.analysis.style import COLOURS, flowerbed_style
 
 DOCS: Final = Path(__file__).parents[2] / "docs"

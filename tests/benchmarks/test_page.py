@@ -3,9 +3,10 @@ import re
 from pathlib import Path
 
 import pytest
-from generated_parts import replace_part
 from page import PAGE, parts, write_page
 from summary import rows, targets
+
+from common.analysis.generated_parts import replace_part
 
 RATES = {
     "logistic_e20": {"loop": 25, "pfl": 26, "flower": 20, "inline": 1500, "ray": 600},

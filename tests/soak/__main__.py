@@ -12,9 +12,9 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
-from generated_parts import replace_part
 from soak import EXPERIMENT, Soak, run_soak
 
+from common.analysis.generated_parts import replace_part
 from common.analysis.tables import markdown_table
 from common.experiment.environment import describe_environment
 

@@ -1,61 +1,140 @@
-"""Learning curves in panels."""
+"""Learning curves in a grid of panels."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
-from common.analysis.runs import Run
+from common.analysis.statistics import estimate
 from common.analysis.style import COLOURS, flowerbed_style
 
-Arms = Mapping[str, Sequence[Run]]
+Floats = NDArray[np.float64]
+
 # Arms that coincide stay visible: an earlier one is drawn wider, a later one over it.
-_WIDTHS = (2.2, 1.3, 1.5)
-_LINES = ("-", "--", "-")
+_WIDTHS: Final = (2.4, 1.2, 1.5)
+_LINES: Final = ("-", "--", "-")
+# A quantity whose values span more than this many times the smallest is drawn in logarithms.
+_WIDE: Final = 30
 
 
-def plot_panels(panels: Mapping[str, Arms], key: str, label: str, path: Path) -> None:
-    """Draw one panel beside the other, each with one curve an arm.
+class Published(NamedTuple):
+    """A curve that somebody else published.
 
-    The curve is the mean over an arm's runs; if there are several, a band spans them all.
+    Attributes:
+        rounds: Where it has values, shape [values].
+        values: Shape [values].
+    """
+
+    rounds: NDArray[np.int64]
+    values: Floats
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes.
+
+    Attributes:
+        title: What is special to it.
+        label: What the curves show, with its unit.
+        curves: Name of an arm -> its runs, which differ in seed, from round 1: [seeds, rounds].
+        bounds: Lowest and highest value that is possible; an interval ends there.
+        published: Name of an arm -> the curve to compare it with.
+    """
+
+    title: str
+    label: str
+    curves: Mapping[str, Floats]
+    bounds: tuple[float, float]
+    published: Mapping[str, Published] = field(default_factory=dict)
+
+
+def plot_panels(rows: Sequence[Sequence[Panel]], path: Path, title: str = "") -> None:
+    """Draw rows of panels, each panel with one curve an arm.
+
+    A curve is the mean over seeds; if there are several, a band is its 95 % interval. Published
+    curves are dotted, in the colour of the arm that they belong to. The panels of a row share
+    their vertical axis, which is logarithmic for positive values that span a wide range.
 
     Args:
-        panels: Title of a panel -> name of an arm -> its runs, which differ in seed.
-        key: Number of rounds.jsonl to draw.
-        label: What it is, with its unit.
-        path: Where to save; the suffix says the format.
+        rows: The panels, a row a quantity; as many in every row. If that is one, the quantities
+            stand side by side.
+        path: Where to save; the suffix says the format. The same curves give the same file.
+        title: Heading of the figure; none if empty.
     """
-    names = list(dict.fromkeys(name for arms in panels.values() for name in arms))
+    names = list(dict.fromkeys(name for row in rows for panel in row for name in panel.curves))
+    columns = len(rows[0])
+    shape = (len(rows), columns) if columns > 1 else (1, len(rows))
+    width = 3.4 * shape[1] + 0.6
     with flowerbed_style():
-        figure = Figure(figsize=(3.4 * len(panels) + 0.6, 3.4), layout="constrained")
-        axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-        for axis, (title, arms) in zip(axes, panels.items(), strict=True):
-            for name, runs in arms.items():
-                _draw(axis, name, names.index(name), runs, key)
-            axis.set_title(title)
+        figure = Figure(figsize=(width, 2.7 * shape[0] + 0.9), layout="constrained")
+        share: Literal["row", "none"] = "row" if columns > 1 else "none"
+        grid = figure.subplots(*shape, sharex="all", sharey=share, squeeze=False)
+        for axes, panels in zip(grid.reshape(len(rows), columns), rows, strict=True):
+            for axis, panel in zip(axes, panels, strict=True):
+                _draw(axis, panel, names)
+            axes[0].set_ylabel(panels[0].label)
+            if _spans_wide(panels):
+                axes[0].set_yscale("log")
+        for axis, panel in zip(grid.flat, rows[0], strict=False):
+            axis.set_title(panel.title)
+        for axis in grid[-1]:
             axis.set_xlabel("round")
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes[0].set_ylabel(label)
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=len(names))
-        figure.savefig(path)
+        has_published = any(panel.published for row in rows for panel in row)
+        handles = [Line2D([], [], label=name, **_style(names.index(name))) for name in names]
+        if has_published:
+            handles.append(Line2D([], [], label="published", **_published_style("0.3")))
+        figure.legend(
+            handles=handles, loc="outside lower center", ncols=_legend_columns(width, handles)
+        )
+        figure.suptitle(title, x=0.01, ha="left", fontsize=12)
+        # Without what the file would tell of the day and of the library's version.
+        metadata = {"Date": None, "Creator": None} if path.suffix == ".svg" else {"Software": None}
+        figure.savefig(path, metadata=metadata)
 
 
-def _draw(axis: Axes, name: str, position: int, runs: Sequence[Run], key: str) -> None:
-    length = min(len(run.rounds) for run in runs)
-    curves = np.stack([run.curve(key)[:length] for run in runs])
-    rounds = np.arange(1, length + 1)
-    colour = COLOURS[position % len(COLOURS)]
-    axis.plot(
-        rounds,
-        curves.mean(axis=0),
-        _LINES[position % len(_LINES)],
-        color=colour,
-        linewidth=_WIDTHS[position % len(_WIDTHS)],
-        label=name,
+def _draw(axis: Axes, panel: Panel, names: Sequence[str]) -> None:
+    for name, curves in panel.curves.items():
+        style = _style(names.index(name))
+        rounds = np.arange(1, curves.shape[1] + 1)
+        means = [estimate(curves[:, index]) for index in range(len(rounds))]
+        axis.plot(rounds, [mean.value for mean in means], **style)
+        if len(curves) > 1:
+            low = np.clip([mean.low for mean in means], *panel.bounds)
+            high = np.clip([mean.high for mean in means], *panel.bounds)
+            axis.fill_between(rounds, low, high, color=style["color"], alpha=0.18, linewidth=0)
+        if name in panel.published:
+            axis.plot(*panel.published[name], **_published_style(style["color"]))
+
+
+def _legend_columns(width: float, handles: Sequence[Line2D]) -> int:
+    """Return how many entries fit beside each other, given the figure's width in inches."""
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    return max(1, min(len(handles), int(width / (0.6 + 0.085 * longest))))
+
+
+def _published_style(colour: str) -> dict[str, Any]:
+    return {"color": colour, "linestyle": ":", "linewidth": 1.1}
+
+
+def _style(position: int) -> dict[str, Any]:
+    return {
+        "color": COLOURS[position % len(COLOURS)],
+        "linestyle": _LINES[position % len(_LINES)],
+        "linewidth": _WIDTHS[position % len(_WIDTHS)],
+    }
+
+
+def _spans_wide(panels: Sequence[Panel]) -> bool:
+    means = np.concatenate(
+        [curves.mean(axis=0) for panel in panels for curves in panel.curves.values()]
     )
-    if len(runs) > 1:
-        axis.fill_between(rounds, curves.min(axis=0), curves.max(axis=0), color=colour, alpha=0.2)
+    finite = means[np.isfinite(means)]
+    return bool(len(finite) and finite.min() > 0 and finite.max() > _WIDE * finite.min())

@@ -21,8 +21,10 @@ _SETTINGS: Final[dict[Any, Any]] = {
     "grid.linewidth": 0.6,
     "legend.frameon": False,
     "lines.linewidth": 1.6,
-    "savefig.dpi": 160,
+    "savefig.dpi": 120,
     "svg.fonttype": "none",
+    # Otherwise the names of an SVG's parts are drawn anew every time.
+    "svg.hashsalt": "flowerbed",
 }
 
 

@@ -1,42 +1,172 @@
 import xml.etree.ElementTree as ET
-from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 
-from common.analysis.curves import plot_panels
-from common.analysis.runs import Run
+from common.analysis.curves import Panel, Published, plot_panels
+from common.analysis.statistics import estimate
+
+ANY = (-np.inf, np.inf)
 
 
-def run(accuracies, seed=0):
-    rounds = [{"round": i, "test_accuracy": value} for i, value in enumerate(accuracies, 1)]
-    return Run({"seed": seed}, rounds, {}, Path("run"))
+def panel(*, title="a panel", label="a label", bounds=ANY, published=(), **curves):
+    arrays = {name: np.array(values, dtype=float) for name, values in curves.items()}
+    return Panel(title, label, arrays, bounds, dict(published))
+
+
+@pytest.fixture
+def draw(monkeypatch, tmp_path):
+    """Returns the figure that rows of panels are drawn as, without what takes long: to save it."""
+
+    def draw(*rows, title=""):
+        saved = []
+        with monkeypatch.context() as patch:
+            patch.setattr(Figure, "savefig", lambda figure, *args, **kwargs: saved.append(figure))
+            plot_panels(rows, tmp_path / "figure.png", title)
+        (figure,) = saved
+        return figure
+
+    return draw
 
 
 @pytest.fixture
 def svg(tmp_path):
     path = tmp_path / "figure.svg"
-    panels = {
-        "0 % stragglers": {"FedAvg": [run([0.1, 0.2])], "FedProx": [run([0.3, 0.4])]},
-        "90 % stragglers": {"FedProx": [run([0.3, 0.4], 0), run([0.5, 0.6, 0.7], 1)]},
-    }
+    one, two = [[0.3, 0.4]], [[0.3, 0.4], [0.5, 0.6]]
+    published = {"FedProx": Published(np.array([0, 2]), np.array([0.1, 0.2]))}
+    rows = [
+        [
+            panel(title="0 % stragglers", label="training loss", FedAvg=one, FedProx=one),
+            panel(title="90 % stragglers", label="training loss", FedProx=two),
+        ],
+        [
+            panel(label="test accuracy", FedAvg=one, FedProx=one, published=published),
+            panel(label="test accuracy", FedProx=two),
+        ],
+    ]
     before = dict(mpl.rcParams)
-    plot_panels(panels, "test_accuracy", "test accuracy", path)
+    plot_panels(rows, path, "Heading")
     assert dict(mpl.rcParams) == before, "the style stays inside"
     return ET.parse(path).getroot()
 
 
-def test_text_stays_text_and_names_panels_axes_and_arms(svg):
-    texts = {"".join(node.itertext()) for node in svg.iter() if node.tag.endswith("}text")}
-    assert {"0 % stragglers", "90 % stragglers", "round", "test accuracy"} <= texts
-    assert {"FedAvg", "FedProx"} <= texts
+def test_text_stays_text_and_names_panels_axes_arms_and_the_figure(svg):
+    texts = ["".join(node.itertext()) for node in svg.iter() if node.tag.endswith("}text")]
+    told = ["Heading", "0 % stragglers", "90 % stragglers", "training loss", "test accuracy"]
+    told += ["FedAvg", "FedProx", "published"]
+    assert {text: texts.count(text) for text in told} == dict.fromkeys(told, 1)
+    assert texts.count("round") == 2  # A column has one, below.
 
 
-def test_an_arm_with_several_runs_has_a_band(svg):
+def test_an_arm_with_several_runs_has_a_band_and_one_of_one_run_has_none(svg):
     ids = [node.get("id") or "" for node in svg.iter()]
-    assert sum(id_.startswith("FillBetweenPolyCollection") for id_ in ids) == 1
+    assert sum(id_.startswith("FillBetweenPolyCollection") for id_ in ids) == 2
 
 
-def test_png(tmp_path):
-    plot_panels({"": {"a": [run([0.1])]}}, "test_accuracy", "y", tmp_path / "f.png")
-    assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
+def test_a_curve_is_the_mean_and_its_band_the_interval(draw):
+    curves = [[0.1, 0.2, 0.9], [0.3, 0.1, 0.8], [0.2, 0.6, 0.7]]
+    (axis,) = draw([panel(a=curves)]).axes
+    (line,) = axis.lines
+    np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3])
+    np.testing.assert_allclose(line.get_ydata(), [0.2, 0.3, 0.8])
+    (band,) = axis.collections
+    vertices = band.get_paths()[0].vertices
+    for i, values in enumerate(np.transpose(curves), 1):
+        expected = estimate(values)
+        ends = vertices[vertices[:, 0] == i, 1]
+        np.testing.assert_allclose([ends.min(), ends.max()], [expected.low, expected.high])
+
+
+def test_a_band_ends_where_values_end(draw):
+    wide = [[0.1, 0.9], [0.9, 0.9], [0.9, 0.1]]
+    for bounds, ends in (((0, 1), (0, 1)), ((0, np.inf), (0, None))):
+        (axis,) = draw([panel(a=wide, bounds=bounds)]).axes
+        low, high = (
+            extreme(axis.collections[0].get_paths()[0].vertices[:, 1]) for extreme in (min, max)
+        )
+        assert low == ends[0]
+        assert high == 1 if ends[1] else high > 1
+
+
+def test_published_curves_are_dotted_in_the_colour_of_their_arm(draw):
+    published = {"b": Published(np.array([0, 5, 10]), np.array([0.1, 0.5, 0.4]))}
+    first, second = draw(
+        [panel(a=[[0.1]], b=[[0.2]], published=published), panel(a=[[0.1]], b=[[0.2]])]
+    ).axes
+    (dotted,) = [line for line in first.lines if line.get_linestyle() == ":"]
+    np.testing.assert_array_equal(dotted.get_xdata(), [0, 5, 10])
+    np.testing.assert_array_equal(dotted.get_ydata(), [0.1, 0.5, 0.4])
+    assert to_hex(dotted.get_color()) == to_hex(first.lines[1].get_color())
+    assert all(line.get_linestyle() != ":" for line in second.lines)
+
+
+def legend(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_the_legend_has_every_arm_once_and_published_only_where_it_is(draw):
+    published = {"a": Published(np.array([1]), np.array([0.1]))}
+    rows = [panel(a=[[0.1]], b=[[0.2]]), panel(b=[[0.1]], c=[[0.2]])]
+    assert legend(draw(rows)) == ["a", "b", "c"]
+    assert legend(draw([panel(a=[[0.1]], published=published)])) == ["a", "published"]
+
+
+def test_an_arm_looks_the_same_in_every_panel_and_unlike_the_others(draw):
+    axes = draw([panel(a=[[0.1]], b=[[0.2]]), panel(b=[[0.1]], c=[[0.2]])]).axes
+    a, b, again, c = (to_hex(line.get_color()) for axis in axes for line in axis.lines)
+    assert b == again
+    assert len({a, b, c}) == 3
+
+
+@pytest.mark.parametrize(
+    ("curves", "scale"),
+    [
+        ([[1.0, 31.0]], "log"),
+        ([[1.0, 30.0]], "linear"),
+        ([[0.0, 31.0]], "linear"),
+        ([[-1.0, 31.0]], "linear"),
+        ([[np.nan, 1.0, np.inf, 31.0]], "log"),
+        ([[1.0, 1.0], [1.0, 100.0]], "log"),  # The mean counts.
+        ([[1.0, 1.0], [1.0, 50.0]], "linear"),
+        ([[np.nan]], "linear"),
+    ],
+)
+def test_an_axis_is_logarithmic_for_positive_values_far_apart(draw, curves, scale):
+    (axis,) = draw([panel(a=curves)]).axes
+    assert axis.get_yscale() == scale
+
+
+def test_the_panels_of_a_row_share_their_axis(draw):
+    first, second, below, beside = draw(
+        [panel(a=[[1.0]]), panel(a=[[50.0]])], [panel(a=[[2.0]]), panel(a=[[3.0]])]
+    ).axes
+    assert first.get_yscale() == second.get_yscale() == "log"
+    assert first.get_ylim() == second.get_ylim()
+    assert below.get_yscale() == beside.get_yscale() == "linear"
+    assert below.get_ylim() == beside.get_ylim() != first.get_ylim()
+
+
+def test_quantities_of_one_panel_stand_side_by_side_each_with_its_axis(draw):
+    loss, accuracy = draw(
+        [panel(title="MNIST", label="loss", a=[[1.0, 50.0]])], [panel(label="accuracy", a=[[0.5]])]
+    ).axes
+    assert (loss.get_title(loc="left"), accuracy.get_title(loc="left")) == ("MNIST", "")
+    assert (loss.get_ylabel(), accuracy.get_ylabel()) == ("loss", "accuracy")
+    assert (loss.get_yscale(), accuracy.get_yscale()) == ("log", "linear")
+    assert loss.get_position().y0 == accuracy.get_position().y0
+    assert loss.get_position().x1 < accuracy.get_position().x0
+
+
+@pytest.mark.parametrize(("suffix", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml")])
+def test_the_same_curves_give_the_same_bytes(tmp_path, suffix, start):
+    curves = np.random.default_rng(0).random((3, 5))
+    files = [tmp_path / f"{name}.{suffix}" for name in ("first", "second")]
+    for file in files:
+        plot_panels([[panel(a=curves, b=curves / 2)]], file, "A title")
+    content = files[0].read_bytes()
+    assert content == files[1].read_bytes()
+    assert content.startswith(start)
+    assert mpl.__version__.encode() not in content

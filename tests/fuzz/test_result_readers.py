@@ -1,38 +1,46 @@
-"""Whatever a run directory holds, it is read or refused in one sentence.
+"""Whatever a run directory holds, it is reported on, or refused in one sentence.
 
-FLOWERBED_FUZZ_EXAMPLES says how many examples each test tries.
+FLOWERBED_FUZZ_EXAMPLES says how many examples each test tries; less of those that cost more.
 """
 
+import io
 import json
 import math
+from contextlib import redirect_stderr, redirect_stdout
 
+import fedprox_runs
+import numpy as np
 import pytest
 import yaml
-from fedprox.report import accuracy_table, group_by_stragglers
+from fedprox import report
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.analysis.curves import Panel, plot_panels
 from common.analysis.runs import load_runs
-from common.errors import UserInputError
 
-CONFIG = {
-    "algorithm": "fedprox",
-    "mu": 1.0,
-    "adaptive_mu": False,
-    "stragglers_fraction": 0.9,
-    "seed": 0,
+CONFIG = fedprox_runs.CONFIG | {
     "client_resources": {"num_cpus": 1.0, "num_gpus": 0.0},
     "client_timeout": math.inf,
 }
 ROUNDS = [
-    {"round": i, "test_accuracy": 0.5, "test_loss": None, "mu": 1.0, "clients": [3, 1]}
+    {
+        "round": i,
+        "test_accuracy": 0.5,
+        "test_loss": None,
+        "train_loss": 1 / i,
+        "mu": 1.0,
+        "clients": [3, 1],
+    }
     for i in range(1, 5)
 ]
 SUMMARY = {"test_accuracy": 0.5, "rounds": 4, "model_sha256": "ab", "complete": True}
+ENVIRONMENT = {"commit": "ab", "processor": "a processor", "cpus": 2, "resumed": []}
 FILES = {
     "config.yaml": yaml.safe_dump(CONFIG).encode(),
     "rounds.jsonl": "".join(json.dumps(line) + "\n" for line in ROUNDS).encode(),
     "summary.json": json.dumps(SUMMARY).encode(),
+    "environment.json": json.dumps(ENVIRONMENT).encode(),
 }
 TAGS = [
     *("int", "float", "bool", "null", "str", "timestamp", "binary", "set", "omap", "pairs", "seq"),
@@ -40,6 +48,9 @@ TAGS = [
 ]
 
 fuzz = settings.get_profile("fuzz")
+# Most of these runs are reported on, which takes twenty times as long as to refuse one.
+reported = settings(fuzz, max_examples=max(1, fuzz.max_examples // 6))
+drawn = settings(fuzz, max_examples=max(1, fuzz.max_examples // 30))
 file_names = st.sampled_from(sorted(FILES))
 scalars = (
     st.none()
@@ -63,22 +74,32 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("run")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def no_figures():
+    """What is drawn is tried below: it takes a hundred times as long as the rest."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "draw", lambda *given: None)
+        yield
+
+
 def read(folder, **changed):
     """Report on a run of which some files are changed; refused is one sentence, or it goes well."""
     for name, content in FILES.items():
         (folder / name).write_bytes(changed.get(name, content))
-    try:
-        runs = load_runs([folder])
-        accuracy_table(group_by_stragglers(runs))
-        for key in ("test_loss", "mu", "clients"):
-            runs[0].tail_mean(key)
-    except UserInputError as error:
-        message = str(error)
-        message.encode()  # It can be printed.
-        assert message.endswith(".")
-        assert "\n" not in message
-        assert str(folder) in message
-        assert len(message) < 600 + len(str(folder))
+    said, refused = io.StringIO(), io.StringIO()
+    with redirect_stdout(said), redirect_stderr(refused):
+        code = report.main([str(folder)])
+    said.getvalue().encode()  # It can be printed.
+    message = refused.getvalue()
+    message.encode()
+    if code == 0:
+        assert message == ""
+        return
+    assert code == 2
+    assert message.endswith(".\n")
+    assert message.count("\n") == 1
+    assert str(folder) in message
+    assert len(message) < 600 + len(str(folder))
 
 
 def test_these_files_are_read(folder):
@@ -86,6 +107,7 @@ def test_these_files_are_read(folder):
         (folder / name).write_bytes(content)
     (run,) = load_runs([folder])
     assert (run.config, run.rounds, run.summary) == (CONFIG, ROUNDS, SUMMARY)
+    assert report.main([str(folder)]) == 0
 
 
 @fuzz
@@ -124,13 +146,13 @@ def test_bytes_replaced(folder, name, edits):
     read(folder, **{name: bytes(content)})
 
 
-@fuzz
+@reported
 @given(name=file_names, length=st.integers(0, 500))
 def test_cut_off(folder, name, length):
     read(folder, **{name: FILES[name][:length]})
 
 
-@fuzz
+@reported
 @given(order=st.lists(st.integers(0, 3), max_size=6), line=st.none() | st.binary(max_size=20))
 def test_lines_dropped_doubled_and_replaced(folder, order, line):
     lines = [json.dumps(ROUNDS[i]).encode() for i in order]
@@ -138,7 +160,7 @@ def test_lines_dropped_doubled_and_replaced(folder, order, line):
     read(folder, **{"rounds.jsonl": b"\n".join(lines) + b"\n"})
 
 
-@fuzz
+@reported
 @given(row=st.integers(0, 3), key=st.sampled_from([*ROUNDS[0], "other"]), value=values)
 def test_any_value_in_a_round(folder, row, key, value):
     changed = [line | {key: value} if i == row else line for i, line in enumerate(ROUNDS)]
@@ -149,13 +171,19 @@ def test_any_value_in_a_round(folder, row, key, value):
     )
 
 
-@fuzz
+@reported
 @given(key=st.sampled_from([*SUMMARY, "other"]), value=values)
 def test_any_value_in_the_summary(folder, key, value):
     read(folder, **{"summary.json": json.dumps(SUMMARY | {key: value}).encode()})
 
 
-@fuzz
+@reported
+@given(key=st.sampled_from([*ENVIRONMENT, "other"]), value=values)
+def test_any_value_in_the_environment(folder, key, value):
+    read(folder, **{"environment.json": json.dumps(ENVIRONMENT | {key: value}).encode()})
+
+
+@reported
 @given(key=st.sampled_from([*CONFIG, "other"]), value=values)
 def test_any_value_in_the_configuration(folder, key, value):
     read(
@@ -163,7 +191,25 @@ def test_any_value_in_the_configuration(folder, key, value):
     )  # JSON is YAML, nearly.
 
 
-@fuzz
+@reported
 @given(name=file_names, value=values)
 def test_any_json(folder, name, value):
     read(folder, **{name: json.dumps(value).encode()})
+
+
+# A number of a round is a float32.
+numbers = st.floats(width=32) | st.sampled_from([0.0, math.nan, math.inf, 1e38, 1e-45])
+curves = st.integers(1, 4).flatmap(
+    lambda rounds: st.lists(
+        st.lists(numbers, min_size=rounds, max_size=rounds), min_size=1, max_size=3
+    )
+)
+
+
+@drawn
+@given(arms=st.lists(curves, min_size=1, max_size=3), is_bounded=st.booleans())
+def test_any_curves_are_drawn(folder, arms, is_bounded):
+    bounds = (0, 1) if is_bounded else (0, math.inf)
+    panels = [Panel("title", "label", {"arm": np.array(arm, dtype=float)}, bounds) for arm in arms]
+    plot_panels([panels], folder / "figure.png", "title")
+    assert (folder / "figure.png").stat().st_size > 1000

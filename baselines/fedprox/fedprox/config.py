@@ -14,22 +14,27 @@ from common.experiment.config import (
 )
 from common.strategy.cohort import require_a_complete_client
 
+DatasetName = Literal["mnist", "femnist", "synthetic", "synthetic_iid"]
+Normalisation = Literal["per_pixel", "global"]
+PartitionScheme = Literal[
+    "power_law",
+    "iid",
+    "shards",
+    "dirichlet_over_clients",
+    "dirichlet_over_labels",
+    "quantity_skew",
+]
+Algorithm = Literal["fedprox", "fedavg"]
+
 
 class FedProxConfig(ExperimentConfig):
     """Schema of ``[tool.flwr.app.config]``; the comments there say what a key means."""
 
-    algorithm: Literal["fedprox", "fedavg"]
-    dataset: Literal["mnist", "femnist", "synthetic", "synthetic_iid"]
-    normalisation: Literal["per_pixel", "global"]
+    algorithm: Algorithm
+    dataset: DatasetName
+    normalisation: Normalisation
     model: Literal["logistic", "cnn"]
-    partition: Literal[
-        "power_law",
-        "iid",
-        "shards",
-        "dirichlet_over_clients",
-        "dirichlet_over_labels",
-        "quantity_skew",
-    ]
+    partition: PartitionScheme
     dirichlet_alpha: PositiveFloat
     min_partition_size: NonNegativeInt
     classes_per_client: PositiveInt

@@ -1,0 +1,89 @@
+"""A figure in one command: `python -m fedprox.reproduce FIGURE ... [key=value ...]`.
+
+Runs the sweep of conf/experiment/FIGURE.yaml into multirun/FIGURE, going on with what is there, and
+draws the figure and the tables there. The keys are those of `python -m fedprox.main`.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from common.errors import UserInputError
+from common.experiment import cli
+from fedprox.config import FedProxConfig
+from fedprox.figures import FIGURES
+from fedprox.report import report_runs
+
+_KEYS_OF_THE_COMMAND = ("output_dir", "resume", "experiment", "hydra")
+
+# Runs that differ in these are runs of the same figure.
+_NEUTRAL_KEYS = (
+    *("engine", "client_resources", "ray_address", "client_timeout", "checkpoint_every"),
+    *("seed", "repeat_num"),
+)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command line; returns the exit code, which is that of `python -m fedprox.main`."""
+    parser = argparse.ArgumentParser(prog="python -m fedprox.reproduce", description=__doc__)
+    parser.add_argument("words", nargs="+", metavar="FIGURE | key=value", help=", ".join(FIGURES))
+    parser.add_argument(
+        "--output", type=Path, default=Path("multirun"), help="folder for the figures' folders"
+    )
+    options = parser.parse_intermixed_args(arguments)
+    keys = [word for word in options.words if "=" in word]
+    names = [word for word in options.words if "=" not in word]
+    try:
+        _require_figures(names)
+        _require_keys_of_runs(keys)
+    except UserInputError as error:
+        print(error, file=sys.stderr)
+        return cli.USER_INPUT
+    for name in names:
+        code = _reproduce(name, keys, options.output / name)
+        if code != cli.COMPLETE:
+            return code
+    return cli.COMPLETE
+
+
+def _reproduce(name: str, keys: Sequence[str], folder: Path) -> int:
+    # The front end of single runs and sweeps, which checks every run before the first one starts.
+    quoted = str(folder).replace("'", r"\'")
+    sys.argv[1:] = ["--multirun", f"+experiment={name}", f"output_dir='{quoted}'", *keys]
+    code = cli.main("fedprox", FedProxConfig)
+    if code == cli.COMPLETE:
+        changed = [key for key in keys if _name(key) not in _NEUTRAL_KEYS]
+        report = partial(report_runs, [folder], folder, name, changed)
+        code = cli.exit_code(report, FedProxConfig)
+    return code
+
+
+def _require_figures(names: Sequence[str]) -> None:
+    if not names:
+        raise UserInputError(f"FIGURE is missing: it must be one of {', '.join(FIGURES)}.")
+    for name in names:
+        if name not in FIGURES:
+            raise UserInputError(
+                f"FIGURE={name!r} is not allowed: it must be one of {', '.join(FIGURES)}."
+            )
+
+
+def _name(key: str) -> str:
+    """Return the first part of a key's name: "++hydra.sweep.dir=a" -> "hydra"."""
+    return re.split(r"\W", key.lstrip("+~"))[0]
+
+
+def _require_keys_of_runs(keys: Sequence[str]) -> None:
+    for key in keys:
+        if _name(key) in _KEYS_OF_THE_COMMAND:
+            raise UserInputError(
+                f"{key} is not allowed: it must be a key of the runs; --output says where their "
+                "folders are, and the same command goes on with what is there."
+            )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,5 +1,6 @@
 """The audit as Markdown, for readers: see :mod:`common.analysis.verdicts`."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -24,17 +25,23 @@ _NOTHING: Final = "—"
 
 
 def audit_markdown(findings: Sequence[Finding]) -> str:
-    """Return what was found: a table of all claims, then a section for each."""
-    header = ["claim", "statement", "measured", "reference", "verdict"]
-    table = markdown_table(header, [_row(finding) for finding in findings], left=(0, 1, 4))
-    return "\n\n".join([table, *map(_section, findings)]) + "\n"
+    """Return what was found: how often, a table of all claims, then a section for each."""
+    header = ["claim", "verdict", "measured", "reference"]
+    table = markdown_table(header, [_row(finding) for finding in findings], left=(0, 1))
+    return "\n\n".join([_counts(findings), table, *map(_section, findings)]) + "\n"
+
+
+def _counts(findings: Sequence[Finding]) -> str:
+    counts = Counter(finding.verdict for finding in findings)
+    told = [f"{counts[verdict]} {words}" for verdict, words in _IN_WORDS.items() if counts[verdict]]
+    return f"Of {len(findings)} claims: {', '.join(told)}."
 
 
 def _row(finding: Finding) -> list[str]:
     claim = finding.claim
-    statement = " ".join(claim.statement.split())
-    figures = [_measured(finding), _reference(claim)]
-    return [f"`{claim.id}`", statement, *figures, _IN_WORDS[finding.verdict]]
+    name = f"[{claim.id}](#{claim.id})"
+    measured = f"{_measured(finding)}{_range(finding)}"
+    return [name, _IN_WORDS[finding.verdict], measured, _reference(claim)]
 
 
 def _section(finding: Finding) -> str:
@@ -76,14 +83,19 @@ def _without_mean(claim: Claim, values: NDArray[np.float64]) -> str:
     return f"{text}; the median is {_measured_in_unit(claim, float(np.median(values)))}"
 
 
-def _seeds(finding: Finding) -> str:
+def _range(finding: Finding) -> str:
     """Say between which numbers the seeds lie, where the verdict depends on that."""
     claim, values = finding.claim, finding.values
     if values is None or not claim.rule.among_seeds or not np.isfinite(values).all():
         return ""
     low, high = (_measured_in_unit(claim, float(end)) for end in (values.min(), values.max()))
-    text = f"; the seeds are from {low} to {high}"
-    if len(values) == 1:
+    return f"; the seeds are from {low} to {high}"
+
+
+def _seeds(finding: Finding) -> str:
+    """Say that, and where one more seed would lie."""
+    claim, values, text = finding.claim, finding.values, _range(finding)
+    if values is None or not text or len(values) == 1:
         return text
     low, high = (_measured_in_unit(claim, end) for end in prediction_interval(values))
     return f"{text}, and one more would be from {low} to {high}"

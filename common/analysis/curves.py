@@ -91,9 +91,10 @@ def plot_panels(rows: Sequence[Sequence[Panel]], path: Path, title: str = "") ->
         handles = [Line2D([], [], label=name, **_style(names.index(name))) for name in names]
         if has_published:
             handles.append(Line2D([], [], label="published", **_published_style("0.3")))
-        figure.legend(
-            handles=handles, loc="outside lower center", ncols=_legend_columns(width, handles)
-        )
+        ncols = _legend_columns(width, handles)
+        # Matplotlib fills a legend column by column.
+        in_rows = [handle for column in range(ncols) for handle in handles[column::ncols]]
+        figure.legend(handles=in_rows, loc="outside lower center", ncols=ncols)
         figure.suptitle(title, x=0.01, ha="left", fontsize=12)
         # Without what the file would tell of the day and of the library's version.
         metadata = {"Date": None, "Creator": None} if path.suffix == ".svg" else {"Software": None}
@@ -121,7 +122,7 @@ def _legend_columns(width: float, handles: Sequence[Line2D]) -> int:
 
 
 def _published_style(colour: str) -> dict[str, Any]:
-    return {"color": colour, "linestyle": ":", "linewidth": 1.1}
+    return {"color": colour, "linestyle": ":", "linewidth": 0.9}
 
 
 def _style(position: int) -> dict[str, Any]:

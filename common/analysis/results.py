@@ -23,18 +23,13 @@ from common.durable import telling, write_atomically
 from common.errors import UserInputError
 from common.experiment.config import Scalar, Seed, flatten, unknown_key
 from common.experiment.result_files import finite, read_environment
-from common.experiment.run_files import CONFIG, ENVIRONMENT, ROUNDS
+from common.experiment.run_files import CHANGEABLE, CONFIG, ENVIRONMENT, ROUNDS
 from common.shown import shown, shown_key
 
 # Columns of the table of runs that are no keys of the configuration.
 PROVENANCE: Final = ("seconds", "model_sha256", "commit", "processor", "cores")
 # Keys that say where a run was made and written, not what it is.
 _LEFT_OUT: Final = {"output_dir", "ray_address"}
-# Keys that the runs of an arm may differ in, beside the seed: they change no result.
-_NEUTRAL: Final = {
-    *("engine", "client_resources.num_cpus", "client_resources.num_gpus"),
-    *("client_timeout", "checkpoint_every"),
-}
 # Float32 has more digits than any figure shows, and takes half the space; bytes are counted.
 _METRIC: Final = np.float32
 _BYTES: Final = np.float64
@@ -173,7 +168,7 @@ class Results:
             )
         for key in self.keys:
             differs = chosen.runs[key].nunique(dropna=False) > 1
-            if key != "seed" and key not in _NEUTRAL and differs:
+            if key != "seed" and key not in CHANGEABLE and differs:
                 raise UserInputError(
                     f"{named or 'an arm without keys'} is not allowed: an arm's runs must differ "
                     f"in seed only, but {key} is {_values(chosen.runs[key])}."
@@ -268,8 +263,8 @@ def _count(value: object) -> int | None:
 def _ordered(table: pd.DataFrame) -> pd.DataFrame:
     """Put the runs in the order of their configuration, then seed, and columns in theirs."""
     keys = sorted(table.columns.difference([*PROVENANCE]))
-    arm = [key for key in keys if key != "seed" and key not in _NEUTRAL]
-    others = [key for key in keys if key in _NEUTRAL]
+    arm = [key for key in keys if key != "seed" and key not in CHANGEABLE]
+    others = [key for key in keys if key in CHANGEABLE]
     return table[[*keys, *PROVENANCE]].sort_values(
         [*arm, "seed", *others, *PROVENANCE],
         # Values of several types have no order.

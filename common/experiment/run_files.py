@@ -21,8 +21,9 @@ MODEL: Final = "model.safetensors"
 SUMMARY: Final = "summary.json"
 
 _LOCK: Final = "lock"
-# Keys that change no result: a run may go on with others than it began with.
-_CHANGEABLE: Final = {
+# Keys that change no result: a run may go on with others than it began with, and the runs of an
+# arm may differ in them.
+CHANGEABLE: Final = {
     "engine",
     "client_resources.num_cpus",
     "ray_address",
@@ -41,7 +42,7 @@ def identify(config: ExperimentConfig, num_examples: Sequence[int]) -> str:
         config: Its configuration.
         num_examples: n_k of every client, by which other data show.
     """
-    keys = {k: v for k, v in config.to_run_config().items() if k not in _CHANGEABLE}
+    keys = {k: v for k, v in config.to_run_config().items() if k not in CHANGEABLE}
     return hashlib.sha256(json.dumps([keys, list(num_examples)]).encode()).hexdigest()
 
 
@@ -84,7 +85,7 @@ def require_free_or_own(folder: Path, config: ExperimentConfig) -> None:
             )
     if not (folder / CONFIG).exists():
         return
-    changeable = _CHANGEABLE
+    changeable = CHANGEABLE
     if config.on_client_failure == "leave_out":  # Then it decides who is left out.
         changeable = changeable - {"client_timeout"}
     stored = read_config(folder, type(config)).to_run_config()

@@ -14,12 +14,19 @@ from common.analysis.results import Results
 from common.analysis.runs import find_incomplete, load_runs
 from common.durable import telling, write_atomically
 from common.errors import StorageError, UserInputError
+from common.experiment import cli
+from common.experiment.run_files import CHANGEABLE
 from fedprox import pages
-from fedprox.comparison import ArmKeys, PanelKeys, Panels, compare
+from fedprox.compared_keys import ArmKeys, PanelKeys
+from fedprox.comparison import Panels, compare
+from fedprox.config import FedProxConfig
 from fedprox.drawing import draw
 from fedprox.figures import FIGURES
 from fedprox.stored import RESULTS
 from fedprox.tables import tables
+
+# Keys that the sweep of an experiment may vary, and those that change no result.
+_VARIED = {*PanelKeys.model_fields, *ArmKeys.model_fields, "seed", *CHANGEABLE}
 
 
 def report_runs(
@@ -36,11 +43,7 @@ def report_runs(
     Raises:
         UserInputError: The runs cannot be read or compared, or ``output`` cannot be written.
     """
-    runs = load_runs(folders)
-    for run in runs:
-        run.config_as(PanelKeys)
-        run.config_as(ArmKeys)
-    results = Results.of(runs)
+    results = _load(folders)
     panels = compare(results)
     _write(panels, output, name, changed)
     print(f"\n{tables(panels, name).markdown}\n")
@@ -48,6 +51,14 @@ def report_runs(
         print(f"Left out, for it has not ended: {folder}")
     print(f"Figure: {(output / name).resolve()}.png")
     return results
+
+
+def _load(folders: Sequence[Path]) -> Results:
+    runs = load_runs(folders)
+    for run in runs:
+        run.config_as(PanelKeys)
+        run.config_as(ArmKeys)
+    return Results.of(runs)
 
 
 def _write(panels: Panels, output: Path, name: str, changed: Sequence[str]) -> None:
@@ -75,6 +86,8 @@ def rebuild() -> None:
     for name in FIGURES:
         results = Results.find(RESULTS, name)
         if results is None:
+            for suffix in ("png", "tex"):
+                (RESULTS / f"{name}.{suffix}").unlink(missing_ok=True)
             continue
         panels = compare(results)
         with telling(RESULTS):
@@ -94,6 +107,20 @@ def _require_complete(folders: Sequence[Path], experiment: str) -> None:
         )
 
 
+def _require_runs_of(experiment: str, results: Results) -> None:
+    """Refuse to store what the experiment's own command would not have run."""
+    config = cli.compose_config("fedprox", FedProxConfig, [f"+experiment={experiment}"])
+    for key, value in config.to_run_config().items():
+        if key in _VARIED or key not in results.keys:
+            continue
+        others = [other for other in results.runs[key].unique() if other != value]
+        if others:
+            raise UserInputError(
+                f"--store={experiment} is not allowed: {key} of RUNS must be {value!r}, as in that "
+                f"experiment, but is {others[0]!r}."
+            )
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run the command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m fedprox.report", description=__doc__)
@@ -108,9 +135,10 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if options.store:
             _require_complete(options.runs, options.store)
+            _require_runs_of(options.store, _load(options.runs))
         if options.runs:
-            name = options.store or "figure"
-            results = report_runs(options.runs, options.output or options.runs[0], name)
+            output = options.output or options.runs[0]
+            results = report_runs(options.runs, output, options.store or "figure")
             if options.store:
                 results.save(RESULTS, options.store)
         if options.store or not options.runs:

@@ -13,17 +13,20 @@ from pathlib import Path
 
 from common.errors import UserInputError
 from common.experiment import cli
+from common.experiment.run_files import CHANGEABLE
+from fedprox.compared_keys import ArmKeys, PanelKeys
 from fedprox.config import FedProxConfig
 from fedprox.figures import FIGURES
-from fedprox.report import report_runs
 
 _KEYS_OF_THE_COMMAND = ("output_dir", "resume", "experiment", "hydra")
 
 # Runs that differ in these are runs of the same figure.
-_NEUTRAL_KEYS = (
-    *("engine", "client_resources", "ray_address", "client_timeout", "checkpoint_every"),
+_NEUTRAL_NAMES = {
+    *(key.partition(".")[0] for key in CHANGEABLE),
     *("seed", "repeat_num"),
-)
+}
+# What a figure tells runs apart by.
+_NAMES_OF_SWEEPS = {*PanelKeys.model_fields, *ArmKeys.model_fields, *_NEUTRAL_NAMES}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -55,7 +58,9 @@ def _reproduce(name: str, keys: Sequence[str], folder: Path) -> int:
     sys.argv[1:] = ["--multirun", f"+experiment={name}", f"output_dir='{quoted}'", *keys]
     code = cli.main("fedprox", FedProxConfig)
     if code == cli.COMPLETE:
-        changed = [key for key in keys if _name(key) not in _NEUTRAL_KEYS]
+        from fedprox.report import report_runs  # Takes seconds: after what may be refused.
+
+        changed = [key for key in keys if _name(key) not in _NEUTRAL_NAMES]
         report = partial(report_runs, [folder], folder, name, changed)
         code = cli.exit_code(report, FedProxConfig)
     return code
@@ -78,6 +83,11 @@ def _name(key: str) -> str:
 
 def _require_keys_of_runs(keys: Sequence[str]) -> None:
     for key in keys:
+        if "," in key and _name(key) not in _NAMES_OF_SWEEPS:
+            raise UserInputError(
+                f"{key} is not allowed: it must be one value, for a figure does not tell arms "
+                f"apart that differ in {_name(key)}."
+            )
         if _name(key) in _KEYS_OF_THE_COMMAND:
             raise UserInputError(
                 f"{key} is not allowed: it must be a key of the runs; --output says where their "

@@ -45,11 +45,7 @@ def tables(panels: Panels, name: str) -> Tables:
     """
     made = [(_caption(panels), _accuracies(panels))]
     if any(len(arms) > 1 for arms in panels.values()):
-        caption = (
-            "Difference to the arm of the first row, in percentage points, seed by seed, with its "
-            "95 % interval:"
-        )
-        made.append((caption, _differences(panels)))
+        made.append((_caption_of_differences(panels), _differences(panels)))
     for metric in shown_metrics(panels):
         if metric != "test_accuracy":
             made.append((_caption(panels), _values(panels, metric)))
@@ -124,11 +120,21 @@ def _percent(mean: Estimate, sign: str = "") -> str:
     return number if np.isnan(mean.low) else f"{number} ± {50 * (mean.high - mean.low):.1f}"
 
 
+def _seeds(panels: Panels) -> list[int]:
+    return sorted({seed for arms in panels.values() for arm in arms.values() for seed in arm.seeds})
+
+
+def _caption_of_differences(panels: Panels) -> str:
+    caption = "Difference to the arm of the first row, in percentage points"
+    interval = ", seed by seed, with its 95 % interval" if len(_seeds(panels)) > 1 else ""
+    return f"{caption}{interval}:"
+
+
 def _caption(panels: Panels) -> str:
     """Say what the figures of the table are means of."""
     runs = [runs for arms in panels.values() for runs in arms.values()]
     rounds = min(TAIL, *(arm.curves("test_accuracy").shape[1] for arm in runs))
-    seeds = sorted({seed for arm in runs for seed in arm.seeds})
+    seeds = _seeds(panels)
     of_seeds = f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds, ± the 95 % interval"
     last = "last round" if rounds == 1 else f"last {rounds} rounds"
     return f"Mean over the {last} of {of_seeds}:"

@@ -130,7 +130,8 @@ def test_a_run_leaves_a_complete_directory(cwd, main):
     assert [record["round"] for record in records] == [1, 2, 3]
     for record in records:
         assert list(record) == [
-            "round", "test_accuracy", "test_loss", "train_loss", "mu", "clients", "stragglers",
+            "round", "test_accuracy", "test_loss", "train_loss", "dissimilarity", "mu",
+            "clients", "stragglers",
             "failed", "bytes_up", "bytes_down", "seconds",
         ]  # fmt: skip
         assert 0 <= record["test_accuracy"] <= 1
@@ -311,7 +312,7 @@ def test_sweep_with_one_bad_value_starts_nothing(cwd, main, tmp_path, arguments,
         (["seed=-1"], "seed=-1 is not allowed: it must be greater than or equal to 0."),
         (["adaptive_mu=1"], "adaptive_mu=1 is not allowed: it must be a boolean."),
         (["engine=slurm"], "engine='slurm' is not allowed: it must be 'inline' or 'ray'."),
-        (["dataset=mars"], "dataset='mars' is not allowed: it must be 'mnist' or 'synthetic'."),
+        (["dataset=mars"], "dataset='mars' is not allowed: it must be 'mnist', 'femnist', 'synt"),
         (["num_round=1"], "num_round is not a key of this experiment: did you mean num_rounds?"),
         (["+num_round=1"], "num_round is not a key of this experiment: did you mean num_rounds?"),
         (

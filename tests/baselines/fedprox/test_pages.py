@@ -74,8 +74,8 @@ def test_pages_are_filled_and_claims_judged(place, stored_results):
         assert "\nBetween.\n" in text
         assert "| FedProx, μ = 1 " in part(text, "figure1_mnist")
         assert part(text, "figure2").strip().endswith(NOT_RUN)
-        assert "| `partial-work-helps` | FedProx is above FedAvg. | 25.0 " in part(text, "claims")
-        assert "| reproduced |" in part(text, "claims")
+        assert "\nOf 1 claims: 1 " in part(text, "claims")
+        assert "| [partial-work-helps](#partial-work-helps) | " in part(text, "claims")
     (claim,) = json.loads((place.results / "claims.json").read_text())
     assert (claim["id"], claim["verdict"]) == ("partial-work-helps", "reproduced")
     assert (claim["value"], claim["low"], claim["high"]) == (0.25, 0.25, 0.25)

@@ -191,6 +191,22 @@ def test_without_runs_everything_is_made_anew_from_what_is_stored(place, no_figu
     assert "75.0" in place.page.read_text()
 
 
+def test_figures_of_results_that_are_gone_go_too(place):
+    for suffix in ("png", "tex"):
+        (place.results / f"figure5.{suffix}").write_text("of once")
+    assert main([]) == 0
+    assert left(place.results) == ["claims.json"]
+
+
+def test_runs_of_another_experiment_are_not_stored(sweep, place, capsys):
+    message = refusal(capsys, sweep, "--store", "figure9_mnist")
+    assert message == (
+        "--store=figure9_mnist is not allowed: num_epochs of RUNS must be 1, as in that "
+        "experiment, but is 20.\n"
+    )
+    assert left(place.results) == []
+
+
 def test_without_anything_stored_the_pages_say_so(place):
     assert main([]) == 0
     assert left(place.results) == ["claims.json"]

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from fedprox import reproduce
+from fedprox import report, reproduce
 from fedprox.figures import FIGURES
 from fedprox_runs import hydra_as_new
 
@@ -62,6 +62,10 @@ def files(folder):
         (["alpha_only", "mu=-1"], "mu=-1 is not allowed: it must be greater than or equal to 0."),
         (["alpha_only", "num_round=1"], "num_round is not a key of this experiment: did you mean "),
         (["alpha_only", "mu=1.0,x"], "mu='x' is not allowed: it must be a number."),
+        (
+            ["alpha_only", "learning_rate=0.1,0.2"],
+            "learning_rate=0.1,0.2 is not allowed: it must be one value, for a figure does not ",
+        ),
         (["alpha_only", "mu='"], "LexerNoViableAltException: mu='"),
     ],
 )
@@ -139,7 +143,7 @@ def sweeps(monkeypatch):
         return calls.codes.get(sys.argv[2], cli.COMPLETE)
 
     monkeypatch.setattr(cli, "main", sweep)
-    monkeypatch.setattr(reproduce, "report_runs", lambda *given: calls.reported.append(given))
+    monkeypatch.setattr(report, "report_runs", lambda *given: calls.reported.append(given))
     return calls
 
 

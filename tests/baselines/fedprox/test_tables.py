@@ -70,7 +70,7 @@ def test_arms_that_a_panel_has_not_leave_gaps():
         ["FedProx, μ = 1", "50.0", "75.0"],
         ["FedProx, μ = 0", "", "75.0"],
     ]
-    assert lines(made, "with its 95 % interval:")[2:] == [
+    assert lines(made, "in percentage points:")[2:] == [
         ["FedAvg, stragglers dropped", "0", ""],
         ["FedProx, μ = 1", "+25.0", ""],
         ["FedProx, μ = 0", "", ""],

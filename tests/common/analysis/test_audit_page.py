@@ -31,13 +31,14 @@ def test_the_page_for_readers():
     )
     found = audit_markdown([find(claim, figure1=make_results(differences)), find(absent)])
     # s = 0.1 sqrt(2), over sqrt(2): 0.1; the quantile with one degree of freedom is 12.706.
-    table, text = found.split("\n\n", 1)
+    counts, table, text = found.split("\n\n", 2)
+    assert counts == "Of 2 claims: 1 partly reproduced, 1 could not be tested here."
     assert [re.sub("  +", " ", re.sub("--+", "-", line)) for line in table.splitlines()] == [
-        "| claim | statement | measured | reference | verdict |",
-        "| - | - | -: | -: | - |",
-        r"| `prox-above-avg` | a \| b and c | 10.0 [-117, 137] points (n = 2) | 22 points | partly "
-        "reproduced |",
-        "| `absent` | None. | — | — | could not be tested here |",
+        "| claim | verdict | measured | reference |",
+        "| - | - | -: | -: |",
+        "| [prox-above-avg](#prox-above-avg) | partly reproduced | 10.0 [-117, 137] points (n = 2) "
+        "| 22 points |",
+        "| [absent](#absent) | could not be tested here | — | — |",
     ]
     assert (
         text

@@ -356,7 +356,7 @@ def test_the_curves_of_an_arm_are_in_the_order_of_seeds(comparison):
 def test_an_arm_may_differ_in_what_changes_no_result(run):
     runs = [
         run(seed=2, engine="inline", client_timeout=9.0, client_resources={"num_cpus": 1.0}),
-        run(seed=1, engine="ray", checkpoint_every=5, client_resources={"num_gpus": 1.0}),
+        run(seed=1, engine="ray", checkpoint_every=5, client_resources={"num_cpus": 0.5}),
     ]
     assert Results.of(runs).arm({"mu": 1.0}).seeds == [1, 2]
 

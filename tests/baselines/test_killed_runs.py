@@ -31,7 +31,7 @@ EXPERIMENTS = [
         kills,
         arguments,
         id=f"{package}, {name}",
-        marks=[pytest.mark.slow] if "engine=ray" in arguments else [],
+        marks=[pytest.mark.slow] if kills > 4 or "engine=ray" in arguments else [],
     )
     for package, experiments in SHRUNK.items()
     for name, (kills, arguments) in experiments.items()

@@ -113,7 +113,7 @@ def _require_runs_of(experiment: str, results: Results) -> None:
     for key, value in config.to_run_config().items():
         if key in _VARIED or key not in results.keys:
             continue
-        others = [other for other in results.runs[key].unique() if other != value]
+        others = [other for other in results.runs[key].unique().tolist() if other != value]
         if others:
             raise UserInputError(
                 f"--store={experiment} is not allowed: {key} of RUNS must be {value!r}, as in that "

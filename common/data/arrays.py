@@ -1,7 +1,8 @@
 """A data set as arrays: what every loader returns and every partitioner starts from."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,3 +29,19 @@ class ArrayDataset:
     y_test: NDArray[np.int64]
     num_classes: int
     natural_partition: Partition | None = None
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, NDArray[Any]], num_classes: int) -> Self:
+        """Return the data set of four arrays, which have the names of its attributes.
+
+        Args:
+            arrays: "x_train", "y_train", "x_test" and "y_test".
+            num_classes: Number of labels.
+        """
+        return cls(
+            x_train=arrays["x_train"],
+            y_train=arrays["y_train"],
+            x_test=arrays["x_test"],
+            y_test=arrays["y_test"],
+            num_classes=num_classes,
+        )

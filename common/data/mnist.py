@@ -35,14 +35,7 @@ def mnist() -> ArrayDataset:
             folder cannot be used.
     """
     key = f"mnist-{_DECODING}-{fingerprint('mnist', SPLITS)}"
-    arrays = memory_mapped(key, _LAYOUTS, _decode)
-    return ArrayDataset(
-        x_train=arrays["x_train"],
-        y_train=arrays["y_train"],
-        x_test=arrays["x_test"],
-        y_test=arrays["y_test"],
-        num_classes=NUM_CLASSES,
-    )
+    return ArrayDataset.of(memory_mapped(key, _LAYOUTS, _decode), NUM_CLASSES)
 
 
 def _decode() -> dict[str, NDArray[Any]]:

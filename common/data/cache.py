@@ -43,6 +43,15 @@ class Layout(NamedTuple):
     example_shape: tuple[int, ...]
 
 
+def image_layouts(image_shape: tuple[int, ...]) -> dict[str, Layout]:
+    """Return the layouts of images uint8 and labels int64, of the splits "train" and "test"."""
+    layouts = {}
+    for split in ("train", "test"):
+        layouts[f"x_{split}"] = Layout(np.uint8, image_shape)
+        layouts[f"y_{split}"] = Layout(np.int64, ())
+    return layouts
+
+
 def memory_mapped(
     key: str, layouts: Mapping[str, Layout], decode: Callable[[], Mapping[str, NDArray[Any]]]
 ) -> Arrays:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.data.arrays import ArrayDataset
-from common.data.cache import Layout, memory_mapped
+from common.data.cache import image_layouts, memory_mapped
 from common.data.columns import decode_images, decode_labels
 from common.data.store import fingerprint, load_split
 
@@ -32,12 +32,6 @@ _TEST_EVERY = 10
 
 # Part of the cache's key: to be counted up when the same files are decoded to something else.
 _DECODING = 1
-_LAYOUTS = {
-    "x_train": Layout(np.uint8, (HEIGHT, WIDTH)),
-    "y_train": Layout(np.int64, ()),
-    "x_test": Layout(np.uint8, (HEIGHT, WIDTH)),
-    "y_test": Layout(np.int64, ()),
-}
 
 
 def femnist() -> ArrayDataset:
@@ -56,7 +50,7 @@ def femnist() -> ArrayDataset:
             few examples to test with any; or the cache folder cannot be used.
     """
     key = f"femnist-{_DECODING}-{fingerprint('femnist', (SPLIT,))}"
-    return ArrayDataset.of(memory_mapped(key, _LAYOUTS, _decode), NUM_CLASSES)
+    return ArrayDataset.of(memory_mapped(key, image_layouts((HEIGHT, WIDTH)), _decode), NUM_CLASSES)
 
 
 def _decode() -> dict[str, NDArray[Any]]:

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from common.data.arrays import ArrayDataset
-from common.data.cache import Layout, memory_mapped
+from common.data.cache import image_layouts, memory_mapped
 from common.data.columns import decode_images, decode_labels
 from common.data.store import fingerprint, load_split
 
@@ -16,12 +15,6 @@ HEIGHT = WIDTH = 28
 
 # Part of the cache's key: to be counted up when the same files are decoded to something else.
 _DECODING = 2
-_LAYOUTS = {
-    "x_train": Layout(np.uint8, (HEIGHT, WIDTH)),
-    "y_train": Layout(np.int64, ()),
-    "x_test": Layout(np.uint8, (HEIGHT, WIDTH)),
-    "y_test": Layout(np.int64, ()),
-}
 
 
 def mnist() -> ArrayDataset:
@@ -35,7 +28,7 @@ def mnist() -> ArrayDataset:
             folder cannot be used.
     """
     key = f"mnist-{_DECODING}-{fingerprint('mnist', SPLITS)}"
-    return ArrayDataset.of(memory_mapped(key, _LAYOUTS, _decode), NUM_CLASSES)
+    return ArrayDataset.of(memory_mapped(key, image_layouts((HEIGHT, WIDTH)), _decode), NUM_CLASSES)
 
 
 def _decode() -> dict[str, NDArray[Any]]:

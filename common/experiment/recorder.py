@@ -19,20 +19,11 @@ from common.experiment.config import ExperimentConfig
 from common.experiment.progress import Progress
 from common.experiment.run_directory import RunDirectory
 from common.experiment.run_files import ROUNDS
-from common.strategy.fedavg import FedAvg
+from common.strategy.fedavg import FedAvg, RoundTraffic
 from common.threads import use_one_thread
 
 # What a line tells of the round beside the evaluation.
-_TRAFFIC: Final = {
-    "round",
-    "mu",
-    "clients",
-    "stragglers",
-    "failed",
-    "bytes_up",
-    "bytes_down",
-    "seconds",
-}
+_NOT_EVALUATED: Final = {"round", "mu", "seconds", *(field.name for field in fields(RoundTraffic))}
 
 
 @dataclass(frozen=True)
@@ -127,15 +118,10 @@ class Recorder:
         """Take the model of a round."""
         now = time.perf_counter()
         self._worker_seconds += (now - self._left) * getattr(self._grid, "num_workers", 1)
-        traffic = self._strategy.traffic
         line = {
             "round": server_round,
             "mu": self._strategy.mu,
-            "clients": traffic.clients,
-            "stragglers": traffic.stragglers,
-            "failed": traffic.failed,
-            "bytes_up": traffic.bytes_up,
-            "bytes_down": traffic.bytes_down,
+            **asdict(self._strategy.traffic),
             "seconds": round(now - self._last_model, 6),
         }
         self._last_model = now
@@ -192,7 +178,7 @@ class Recorder:
         missing = {field.name for field in fields(Evaluation)} - line.keys()
         if missing:
             raise KeyError(min(missing))
-        self._last = {key: value for key, value in line.items() if key not in _TRAFFIC}
+        self._last = {key: value for key, value in line.items() if key not in _NOT_EVALUATED}
         self._bytes_up += line["bytes_up"]
         self._bytes_down += line["bytes_down"]
         self._num_failed += len(line["failed"])

@@ -31,16 +31,16 @@ class RoundTraffic:
     Attributes:
         clients: Partition ids of the cohort, rising.
         stragglers: Those of them that could not finish in time.
-        bytes_down: Bytes of the records sent to clients, summed over clients.
-        bytes_up: Bytes of the records received from clients, summed over clients.
         failed: Why a client was left out of the mean, by partition id.
+        bytes_up: Bytes of the records received from clients, summed over clients.
+        bytes_down: Bytes of the records sent to clients, summed over clients.
     """
 
     clients: list[int]
     stragglers: list[int]
-    bytes_down: int = 0
-    bytes_up: int = 0
     failed: dict[int, str] = field(default_factory=dict)
+    bytes_up: int = 0
+    bytes_down: int = 0
 
 
 class FedAvg(Strategy):

@@ -1,13 +1,14 @@
 """The generated parts of the baseline's README and of its page in the documentation."""
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from common.analysis.audit_page import audit_markdown
 from common.analysis.claims import load_claims
 from common.analysis.generated_parts import fill_parts
 from common.analysis.results import Results
-from common.analysis.verdicts import audit, write_claims_json
+from common.analysis.verdicts import Finding, audit, write_claims_json
 from common.durable import write_atomically
 from fedprox.comparison import compare
 from fedprox.figures import FIGURES
@@ -17,47 +18,51 @@ from fedprox.tables import tables
 COMMAND = "python -m fedprox.reproduce {experiments}"
 
 
-def rebuild() -> None:
+def judge(stored: Mapping[str, Results]) -> list[Finding]:
+    """Judge the claims by the results of experiments.
+
+    Raises:
+        UserInputError: claims.yaml is damaged, or results lack what a claim is about.
+    """
+    return audit(load_claims(CLAIMS), stored.get, COMMAND)
+
+
+def fill(stored: Mapping[str, Results], findings: Sequence[Finding]) -> None:
     """Write claims.json, and fill the parts of README.md and docs/fedprox.md.
 
     Raises:
-        UserInputError: Stored results or claims.yaml are damaged.
+        UserInputError: A page has a part that there is no text for.
         StorageError: A file cannot be written.
     """
-    findings = audit(load_claims(CLAIMS), _load, COMMAND)
     write_claims_json(findings, RESULTS / "claims.json")
     for page in (README, PAGE):
-        parts = {name: figure_part(name, page.parent) for name in FIGURES}
+        parts = {name: figure_part(name, page.parent, stored.get(name)) for name in FIGURES}
         parts["claims"] = audit_markdown(findings).rstrip()
         write_atomically(page, fill_parts(page.read_text(encoding="utf-8"), parts).encode())
 
 
-def figure_part(name: str, folder: Path) -> str:
+def figure_part(experiment: str, folder: Path, results: Results | None) -> str:
     """Return what a page says of an experiment: command, cost, figure and tables.
 
     Args:
-        name: The experiment.
+        experiment: Its name.
         folder: That of the page, from which it refers to the figure.
+        results: Its stored runs; None if there are none.
     """
-    figure = FIGURES[name]
-    command = f"```bash\n{COMMAND.format(experiments=name)}\n```"
-    results = _load(name)
+    figure = FIGURES[experiment]
+    command = f"```bash\n{COMMAND.format(experiments=experiment)}\n```"
     if results is None:
         return f"{figure.question}\n\n{command}\n\nNot run yet: there are no stored results."
-    picture = os.path.relpath(RESULTS / f"{name}.png", folder)
+    picture = os.path.relpath(RESULTS / f"{experiment}.png", folder)
     return "\n\n".join(
         [
             figure.question,
             command,
             _cost(results),
             f"![{figure.title}]({picture})",
-            tables(compare(results), name).markdown,
+            tables(compare(results), experiment).markdown,
         ]
     )
-
-
-def _load(name: str) -> Results | None:
-    return Results.find(RESULTS, name)
 
 
 def _cost(results: Results) -> str:

@@ -23,34 +23,33 @@ from fedprox.config import FedProxConfig
 from fedprox.drawing import draw
 from fedprox.figures import FIGURES
 from fedprox.stored import RESULTS
-from fedprox.tables import tables
+from fedprox.tables import Tables, tables
 
 # Keys that the sweep of an experiment may vary, and those that change no result.
 _VARIED = {*PanelKeys.model_fields, *ArmKeys.model_fields, "seed", *CHANGEABLE}
 
 
 def report_runs(
-    folders: Sequence[Path], output: Path, name: str = "figure", changed: Sequence[str] = ()
-) -> Results:
+    folders: Sequence[Path], output: Path, experiment: str, changed: Sequence[str] = ()
+) -> None:
     """Print the tables of some runs, and save them with the figure.
 
     Args:
         folders: Hold the runs.
-        output: Takes NAME.png, NAME.svg, table.md and table.tex.
-        name: The experiment, whose title and published curves the figure then has.
+        output: Takes EXPERIMENT.png, EXPERIMENT.svg, table.md and table.tex.
+        experiment: Gives the figure its title and published curves; any other name gives none.
         changed: Keys, with their values, in which the runs differ from the experiment.
 
     Raises:
         UserInputError: The runs cannot be read or compared, or ``output`` cannot be written.
     """
-    results = _load(folders)
-    panels = compare(results)
-    _write(panels, output, name, changed)
-    print(f"\n{tables(panels, name).markdown}\n")
+    panels = compare(_load(folders))
+    made = tables(panels, experiment)
+    _write(panels, made, output, experiment, changed)
+    print(f"\n{made.markdown}\n")
     for folder in find_incomplete(folders):
         print(f"Left out, for it has not ended: {folder}")
-    print(f"Figure: {(output / name).resolve()}.png")
-    return results
+    print(f"Figure: {(output / experiment).resolve()}.png")
 
 
 def _load(folders: Sequence[Path]) -> Results:
@@ -61,12 +60,13 @@ def _load(folders: Sequence[Path]) -> Results:
     return Results.of(runs)
 
 
-def _write(panels: Panels, output: Path, name: str, changed: Sequence[str]) -> None:
-    made = tables(panels, name)
+def _write(
+    panels: Panels, made: Tables, output: Path, experiment: str, changed: Sequence[str]
+) -> None:
     try:
         output.mkdir(parents=True, exist_ok=True)
         for suffix in ("png", "svg"):
-            draw(panels, name, output / f"{name}.{suffix}", changed)
+            draw(panels, experiment, output / f"{experiment}.{suffix}", changed)
         (output / "table.md").write_text(f"{made.markdown}\n", encoding="utf-8")
         (output / "table.tex").write_text(f"{made.latex}\n", encoding="utf-8")
     except OSError as error:
@@ -76,6 +76,21 @@ def _write(panels: Panels, output: Path, name: str, changed: Sequence[str]) -> N
         ) from None
 
 
+def store(folders: Sequence[Path], experiment: str) -> None:
+    """Keep some runs as the results of an experiment; nothing is kept that cannot be judged.
+
+    Raises:
+        UserInputError: The runs are not all of the experiment's, or lack what a claim is about.
+        StorageError: A file cannot be written.
+    """
+    _require_complete(folders, experiment)
+    results = _load(folders)
+    _require_runs_of(experiment, results)
+    compare(results)
+    pages.judge(_load_stored() | {experiment: results})
+    results.save(RESULTS, experiment)
+
+
 def rebuild() -> None:
     """Make everything that is made from the stored results.
 
@@ -83,18 +98,25 @@ def rebuild() -> None:
         UserInputError: Stored results or claims.yaml are damaged.
         StorageError: A file cannot be written.
     """
+    stored = _load_stored()
+    findings = pages.judge(stored)
     for name in FIGURES:
-        results = Results.find(RESULTS, name)
-        if results is None:
+        if name in stored:
+            panels = compare(stored[name])
+            with telling(RESULTS):
+                draw(panels, name, RESULTS / f"{name}.png")
+            write_atomically(RESULTS / f"{name}.tex", f"{tables(panels, name).latex}\n".encode())
+            print(f"{name}: {len(stored[name].runs)} runs")
+        else:
             for suffix in ("png", "tex"):
                 (RESULTS / f"{name}.{suffix}").unlink(missing_ok=True)
-            continue
-        panels = compare(results)
-        with telling(RESULTS):
-            draw(panels, name, RESULTS / f"{name}.png")
-        write_atomically(RESULTS / f"{name}.tex", f"{tables(panels, name).latex}\n".encode())
-        print(f"{name}: {len(results.runs)} runs")
-    pages.rebuild()
+    pages.fill(stored, findings)
+
+
+def _load_stored() -> dict[str, Results]:
+    """Load the stored results of every experiment that has some, by its name."""
+    found = {name: Results.find(RESULTS, name) for name in FIGURES}
+    return {name: results for name, results in found.items() if results is not None}
 
 
 def _require_complete(folders: Sequence[Path], experiment: str) -> None:
@@ -134,13 +156,10 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_intermixed_args(arguments)
     try:
         if options.store:
-            _require_complete(options.runs, options.store)
-            _require_runs_of(options.store, _load(options.runs))
+            store(options.runs, options.store)
         if options.runs:
             output = options.output or options.runs[0]
-            results = report_runs(options.runs, output, options.store or "figure")
-            if options.store:
-                results.save(RESULTS, options.store)
+            report_runs(options.runs, output, options.store or "figure")
         if options.store or not options.runs:
             rebuild()
     except UserInputError as error:

@@ -18,7 +18,7 @@ from common.analysis.statistics import (
 from common.analysis.tables import latex_table, markdown_table
 from fedprox.comparison import Panels
 from fedprox.figures import FIGURES
-from fedprox.quantities import QUANTITIES, shown_metrics
+from fedprox.metrics import METRICS, shown_metrics
 
 Header = Sequence[str]
 Rows = Sequence[Sequence[str]]
@@ -36,12 +36,12 @@ class Tables(NamedTuple):
     latex: str
 
 
-def tables(panels: Panels, name: str) -> Tables:
+def tables(panels: Panels, experiment: str) -> Tables:
     """Return means of the last rounds with intervals, and paired differences of accuracies.
 
     Args:
         panels: What to compare.
-        name: The experiment; one with a target has the rounds to it, too.
+        experiment: One with a target has the rounds to it, too.
     """
     made = [(_caption(panels), _accuracies(panels))]
     if any(len(arms) > 1 for arms in panels.values()):
@@ -49,7 +49,7 @@ def tables(panels: Panels, name: str) -> Tables:
     for metric in shown_metrics(panels):
         if metric != "test_accuracy":
             made.append((_caption(panels), _values(panels, metric)))
-    target = FIGURES[name].target if name in FIGURES else None
+    target = FIGURES[experiment].target if experiment in FIGURES else None
     if target is not None:
         made.append((f"Rounds to {100 * target:g} % test accuracy:", _rounds_to(panels, target)))
     return Tables(
@@ -82,7 +82,7 @@ def _differences(panels: Panels) -> tuple[Header, Rows]:
 
 
 def _values(panels: Panels, metric: str) -> tuple[Header, Rows]:
-    label, _, (of_mean, of_half) = QUANTITIES[metric]
+    label, _, (of_mean, of_half) = METRICS[metric]
 
     def cell(_: str, runs: Results) -> str:
         mean = estimate(_tail_means(runs, metric))

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from fedprox.comparison import ArmKeys, PanelKeys
 from fedprox.figures import FIGURES
+from fedprox.metrics import METRICS
 from fedprox.published import published_curve
-from fedprox.quantities import QUANTITIES
 from fedprox.stored import PUBLISHED
 from fedprox_runs import CONFIG, FEDAVG, make_arm, make_results, make_run
 
@@ -27,13 +27,13 @@ def arm(**keys):
 def test_every_file_holds_curves_of_arms_of_an_experiment(file):
     assert file.stem in FIGURES
     table = pd.read_csv(file)
-    metrics = [column for column in table if column in QUANTITIES]
+    metrics = [column for column in table if column in METRICS]
     keys = [column for column in table if column not in ("round", *metrics)]
     assert metrics
     assert {*keys} <= {*PanelKeys.model_fields, *ArmKeys.model_fields}
     assert not table[[*keys, "round"]].isna().any(axis=None)
     for metric in metrics:
-        low, high = QUANTITIES[metric].bounds
+        low, high = METRICS[metric].bounds
         assert table[metric].dropna().between(low, high).all()
     for values, curve in table.groupby(keys):
         run = make_run(**dict(zip(keys, values, strict=True)))

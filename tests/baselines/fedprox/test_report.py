@@ -1,6 +1,7 @@
 """The command `python -m fedprox.report`."""
 
 import json
+import shutil
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -205,6 +206,15 @@ def test_runs_of_another_experiment_are_not_stored(sweep, place, capsys):
         "experiment, but is 20.\n"
     )
     assert left(place.results) == []
+
+
+def test_runs_that_lack_what_a_claim_is_about_are_not_stored(sweep, place, capsys):
+    before = make_results(make_arm([(0.5,)], **FEDAVG), make_arm([(0.75,)]))
+    before.save(place.results, "figure1_mnist")
+    files = {file.name: file.read_bytes() for file in place.results.iterdir()}
+    shutil.rmtree(sweep / "1")  # The claim is about both arms.
+    assert refusal(capsys, sweep, "--store", "figure1_mnist").startswith("claim 'partial-work-")
+    assert {file.name: file.read_bytes() for file in place.results.iterdir()} == files
 
 
 def test_without_anything_stored_the_pages_say_so(place):

@@ -7,7 +7,7 @@ import numpy as np
 from fedprox.comparison import Panels
 
 
-class Quantity(NamedTuple):
+class Metric(NamedTuple):
     """A number of every round.
 
     Attributes:
@@ -22,11 +22,11 @@ class Quantity(NamedTuple):
 
 
 # In the order of the rows of a figure.
-QUANTITIES = {
-    "train_loss": Quantity("training loss (nats)", (0, np.inf), (".3f", ".3f")),
-    "test_accuracy": Quantity("test accuracy", (0, 1), (".3f", ".3f")),
-    "dissimilarity": Quantity("variance of local gradients", (0, np.inf), (".3g", ".2g")),
-    "mu_t": Quantity("μ", (0, np.inf), (".2f", ".2f")),
+METRICS = {
+    "train_loss": Metric("training loss (nats)", (0, np.inf), (".3f", ".3f")),
+    "test_accuracy": Metric("test accuracy", (0, 1), (".3f", ".3f")),
+    "dissimilarity": Metric("variance of local gradients", (0, np.inf), (".3g", ".2g")),
+    "mu_t": Metric("μ", (0, np.inf), (".2f", ".2f")),
 }
 
 
@@ -36,7 +36,7 @@ def shown_metrics(panels: Panels) -> list[str]:
     These are test accuracy; training loss and dissimilarity, where every run has them; and mu,
     where it is adaptive.
     """
-    return [metric for metric in QUANTITIES if _is_shown(panels, metric)]
+    return [metric for metric in METRICS if _is_shown(panels, metric)]
 
 
 def _is_shown(panels: Panels, metric: str) -> bool:

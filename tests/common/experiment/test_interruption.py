@@ -11,19 +11,25 @@ from common.experiment.interruption import Interruption, interruptible, interrup
 
 # SIGINT is set first: whoever started the tests in the background had it ignored.
 CODE = """
-    import signal, sys, time
+    import os, select, signal, sys
     from common.experiment.interruption import interruptible, interruption_code
 
     ignored = sys.argv[1] == "ignored"
     signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.default_int_handler)
 
+    def wait_for_key():
+        # A signal just before a call that blocks would be seen only after it: so none blocks long.
+        while not select.select([0], [], [], 0.02)[0]:
+            pass
+        os.read(0, 1)
+
     def work():
         try:
             print("ready", flush=True)
-            sys.stdin.read(1)
+            wait_for_key()
         finally:
             print("cleaning", flush=True)
-            sys.stdin.read(1)
+            wait_for_key()
             print("clean", flush=True)
 
     with interruptible():

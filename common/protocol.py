@@ -1,6 +1,8 @@
 """What server and client write to each other in a round of training."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final, Self
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
@@ -43,10 +45,24 @@ class TrainInstruction:
         return cls(record["server-round"], record["epochs"], record["mu"], record.get("batches"))
 
 
-def train_reply(message: Message, w_k: ArrayRecord, num_examples: int) -> Message:
-    """Answer with a client's model and n_k, the number of examples it was trained on."""
-    metrics = MetricRecord({NUM_EXAMPLES: num_examples})
-    return Message(RecordDict({ARRAYS: w_k, METRICS: metrics}), reply_to=message)
+def train_reply(
+    message: Message,
+    w_k: ArrayRecord,
+    num_examples: int,
+    metrics: Mapping[str, float] = MappingProxyType({}),
+) -> Message:
+    """Answer with a client's model and n_k, the number of examples it was trained on.
+
+    Args:
+        message: What the server asked.
+        w_k: The model.
+        num_examples: n_k.
+        metrics: What the client measured of its own model, by name, such as "test-accuracy".
+    """
+    record = MetricRecord({NUM_EXAMPLES: num_examples})
+    for name, value in metrics.items():
+        record[name] = value
+    return Message(RecordDict({ARRAYS: w_k, METRICS: record}), reply_to=message)
 
 
 def count_bytes(content: RecordDict) -> int:

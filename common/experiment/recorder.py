@@ -120,6 +120,7 @@ class Recorder:
         self._worker_seconds += (now - self._left) * getattr(self._grid, "num_workers", 1)
         line = {
             "round": server_round,
+            **self._strategy.measures,
             "mu": self._strategy.mu,
             **asdict(self._strategy.traffic),
             "seconds": round(now - self._last_model, 6),

@@ -1,6 +1,8 @@
-"""The weighted mean of client models."""
+"""How the client models of a round become the next global model."""
 
-from typing import Any
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, Final, Literal
 
 import numba
 import numpy as np
@@ -8,38 +10,52 @@ from flwr.app import ArrayRecord
 from numpy.typing import NDArray
 
 from common.arrays import to_array, view
+from common.strategy.server_optimizer import ServerOptimizer
+
+Weighting = Literal["examples", "uniform"]
+Buffers = Literal["average", "keep"]
 
 
 class WeightedMean:
-    """sum_k n_k w_k / sum_k n_k, key by key, of models that come one after another.
+    """sum_k a_k w_k / sum_k a_k, key by key, of models that come one after another.
 
     Each is added as it comes, so that the server works while clients still train and holds one
     sum, whatever the size of the cohort. Sums are taken in float64 in the order given, because
     float addition does not commute: give the models in a fixed order, not in that of their arrival.
 
     Args:
-        w_global: The model of the round; it is the result when nobody has examples.
+        w_global: The model of the round; it is the result when no model has weight.
+        keys: The tensors to average, None for all; the others stay those of ``w_global``.
     """
 
-    def __init__(self, w_global: ArrayRecord) -> None:
+    def __init__(self, w_global: ArrayRecord, keys: Collection[str] | None = None) -> None:
         self._w_global = w_global
         self._total = 0
-        self._sums = {key: np.zeros(w.shape, np.float64) for key, w in w_global.items()}
+        self._sums = {
+            key: np.zeros(w.shape, np.float64)
+            for key, w in w_global.items()
+            if keys is None or key in keys
+        }
 
-    def add(self, w_k: ArrayRecord, n_k: int) -> None:
-        """Add a client's model, with the keys and shapes of ``w_global``, and its examples."""
-        self._total += n_k
+    def add(self, w_k: ArrayRecord, weight: int) -> None:
+        """Add a client's model, with the keys and shapes of ``w_global``, and its weight a_k."""
+        self._total += weight
         for key, sum_ in self._sums.items():
             w = view(w_k[key])
             if w.shape != sum_.shape:
                 raise ValueError(f"{key} has shape {w.shape}, but must have {sum_.shape}")
-            _add_product(sum_.reshape(-1), np.ravel(w), float(n_k))
+            _add_product(sum_.reshape(-1), np.ravel(w), float(weight))
 
     def result(self) -> ArrayRecord:
         """Return the mean, in the types of ``w_global``."""
         if self._total == 0:
             return self._w_global
-        return ArrayRecord({key: to_array(self._mean(key)) for key in self._sums})
+        return ArrayRecord(
+            {
+                key: to_array(self._mean(key)) if key in self._sums else w
+                for key, w in self._w_global.items()
+            }
+        )
 
     def _mean(self, key: str) -> NDArray[Any]:
         mean = self._sums[key] / self._total
@@ -49,8 +65,56 @@ class WeightedMean:
         return mean.astype(dtype)
 
 
+@dataclass(frozen=True)
+class Aggregation:
+    """What becomes of a round's client models.
+
+    Attributes:
+        parameters: Keys of the model that are parameters; the others are buffers, such as the
+            statistics of BatchNorm. None if all are parameters.
+        weighting: A model's weight in the mean: its client's examples n_k (McMahan et al. 2017,
+            algorithm 1), or 1. A client without examples has none in either.
+        buffers: The mean of the clients' buffers, or those of w_global.
+        server_optimizer: Moves the parameters that it was made for from w_global; all else, and
+            everything without one, becomes the mean.
+    """
+
+    parameters: Collection[str] | None = None
+    weighting: Weighting = "examples"
+    buffers: Buffers = "average"
+    server_optimizer: ServerOptimizer | None = None
+
+    def start(self, w_global: ArrayRecord) -> WeightedMean:
+        """Return the mean of a round, to which no model is added yet."""
+        return WeightedMean(w_global, self.parameters if self.buffers == "keep" else None)
+
+    def weight(self, n_k: int) -> int:
+        """Return the weight of a client's model in the mean."""
+        return n_k if self.weighting == "examples" else min(n_k, 1)
+
+    def next_model(self, w_global: ArrayRecord, w_mean: ArrayRecord) -> ArrayRecord:
+        """Return the model of the next round, given the mean of this one.
+
+        The pseudo-gradient is w_mean - w_global, after w_mean was rounded to the model's type: what
+        no client changed has one of exactly 0.
+        """
+        if self.server_optimizer is None:
+            return w_mean
+        w = {key: view(w_global[key]) for key in self.server_optimizer.parameters}
+        delta = {
+            key: np.subtract(view(w_mean[key]), w_t, dtype=np.float64) for key, w_t in w.items()
+        }
+        moved = self.server_optimizer.step(w, delta)
+        return ArrayRecord(
+            {key: to_array(moved[key]) if key in moved else mean for key, mean in w_mean.items()}
+        )
+
+
+MEAN_BY_EXAMPLES: Final = Aggregation()
+
+
 @numba.njit(cache=True, nogil=True)
-def _add_product(sum_: NDArray[np.float64], w: NDArray[Any], n_k: float) -> None:
-    """Do ``sum_ += n_k * w`` in one pass over memory; NumPy takes three."""
+def _add_product(sum_: NDArray[np.float64], w: NDArray[Any], weight: float) -> None:
+    """Do ``sum_ += weight * w`` in one pass over memory; NumPy takes three."""
     for i in range(len(sum_)):
-        sum_[i] += n_k * w[i]
+        sum_[i] += weight * w[i]

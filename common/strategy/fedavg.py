@@ -15,9 +15,11 @@ from flwr.serverapp.strategy import Strategy
 
 from common.errors import ClientFailedError
 from common.protocol import TrainInstruction, count_bytes
-from common.strategy.aggregate import WeightedMean
+from common.strategy.aggregate import MEAN_BY_EXAMPLES, Aggregation
+from common.strategy.client_metrics import ClientMetrics
 from common.strategy.cohort import Cohort, require_a_complete_client, sample_cohort
-from common.strategy.reply import BadReplyError, read_reply
+from common.strategy.drift import Drift
+from common.strategy.reply import BadReplyError, read_metrics, read_reply
 
 OnClientFailure = Literal["end", "leave_out"]
 
@@ -44,7 +46,7 @@ class RoundTraffic:
 
 
 class FedAvg(Strategy):
-    """Each round K clients train from the global model; the server averages, weighted by n_k.
+    """Each round K clients train from the global model; the server averages their models.
 
     Clients that straggle are dropped: they send nothing in time (Li et al. 2020, section 5.2).
 
@@ -58,6 +60,17 @@ class FedAvg(Strategy):
         on_client_failure: "end" the run, or "leave_out" the client of the round's mean. A client
             fails if it raises, does not reply, or sends what cannot be averaged
             (:func:`common.strategy.reply.read_reply`).
+        aggregation: What becomes of the models; by default the mean, weighted by n_k.
+        measure_drift: Measure each round how far the models go
+            (:class:`common.strategy.drift.Drift`).
+        client_metrics: Names of the numbers that every client must report of its model
+            (:class:`common.strategy.client_metrics.ClientMetrics`).
+
+    Attributes:
+        mu: Coefficient of the proximal term in the round last configured.
+        traffic: Of the round last configured.
+        measures: Of the models in the mean last aggregated, by name in rounds.jsonl; None for what
+            they do not define.
 
     Raises:
         UserInputError: Every client of a cohort would be dropped.
@@ -67,11 +80,15 @@ class FedAvg(Strategy):
         self,
         nodes: Sequence[int],
         num_examples: Sequence[int],
+        *,
         clients_per_round: int,
         num_epochs: int,
         stragglers_fraction: float,
         seed: int,
         on_client_failure: OnClientFailure = "end",
+        aggregation: Aggregation = MEAN_BY_EXAMPLES,
+        measure_drift: bool = False,
+        client_metrics: Sequence[str] = (),
     ) -> None:
         self.nodes = nodes
         self.num_examples = num_examples
@@ -80,8 +97,12 @@ class FedAvg(Strategy):
         self.stragglers_fraction = stragglers_fraction
         self.seed = seed
         self.on_client_failure = on_client_failure
+        self.aggregation = aggregation
+        self.measure_drift = measure_drift
+        self.client_metrics = client_metrics
         self.mu = 0.0
         self.traffic = RoundTraffic([], [])
+        self.measures: dict[str, float | None] = {}
         self._client_of_node = {node: client for client, node in enumerate(nodes)}
         self._w_global = ArrayRecord()
         self._sent: list[int] = []
@@ -105,14 +126,22 @@ class FedAvg(Strategy):
         """Take note of the global training loss after a round; FedAvg has no use for it."""
 
     def state(self) -> RecordDict:
-        """Return what the strategy carries from round to round beside the model: nothing.
+        """Return what the strategy carries from round to round beside the model.
 
-        It is part of a checkpoint, and must not change afterwards.
+        That is what the server optimiser remembers. It is part of a checkpoint, and must not change
+        afterwards.
         """
-        return RecordDict()
+        optimizer = self.aggregation.server_optimizer
+        return RecordDict() if optimizer is None else optimizer.state()
 
     def restore(self, state: RecordDict) -> None:
-        """Continue from what :meth:`state` returned after some round."""
+        """Continue from what :meth:`state` returned after some round.
+
+        Raises:
+            KeyError, ValueError: It returned something else.
+        """
+        if self.aggregation.server_optimizer is not None:
+            self.aggregation.server_optimizer.restore(state)
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -141,29 +170,34 @@ class FedAvg(Strategy):
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord, None]:
-        """Average the client models in the order of their partition ids.
+        """Make the next model of the clients', in the order of their partition ids.
 
         Raises:
             ClientFailedError: A client failed, and is not to be left out; or all of them failed.
         """
-        mean = WeightedMean(self._w_global)
+        mean = self.aggregation.start(self._w_global)
+        metrics = ClientMetrics(self.client_metrics)
+        drift = Drift(self._w_global, self.aggregation.parameters) if self.measure_drift else None
         for client, reply in self._in_order(replies):
             if not reply.has_error():
                 self.traffic.bytes_up += count_bytes(reply.content)
+            n_k = self.num_examples[client]
             try:
-                w_k = read_reply(reply, self._w_global, self.num_examples[client])
+                w_k = read_reply(reply, self._w_global, n_k)
+                reported = read_metrics(reply, self.client_metrics)
             except BadReplyError as error:
                 self._fail(server_round, client, str(error))
-            else:
-                mean.add(w_k, self.num_examples[client])
-        for client in sorted(self._missing):
-            self._fail(server_round, client, "it did not reply")
-        if self._sent and len(self.traffic.failed) == len(self._sent):
-            raise ClientFailedError(
-                f"All clients of round {server_round} failed, client {self._sent[0]} because: "
-                f"{self.traffic.failed[self._sent[0]]}"
-            )
-        return mean.result(), None
+                continue
+            if n_k == 0:
+                continue  # It trained nothing, and counts nowhere.
+            mean.add(w_k, self.aggregation.weight(n_k))
+            metrics.add(reported)
+            if drift:
+                drift.add(w_k)
+        self._account_for_failures(server_round)
+        w_mean = mean.result()
+        self.measures = (drift.result(w_mean) if drift else {}) | metrics.result()
+        return self.aggregation.next_model(self._w_global, w_mean), None
 
     def _in_order(self, replies: Iterable[Message]) -> Iterator[tuple[int, Message]]:
         """Yield clients and replies in the order of partition ids, each as soon as that allows.
@@ -183,6 +217,16 @@ class FedAvg(Strategy):
                 client = awaited.popleft()
                 yield client, early.pop(client)
         yield from sorted(early.items(), key=itemgetter(0))
+
+    def _account_for_failures(self, server_round: int) -> None:
+        """Note who did not reply, and end the run if nobody is left."""
+        for client in sorted(self._missing):
+            self._fail(server_round, client, "it did not reply")
+        if self._sent and len(self.traffic.failed) == len(self._sent):
+            raise ClientFailedError(
+                f"All clients of round {server_round} failed, client {self._sent[0]} because: "
+                f"{self.traffic.failed[self._sent[0]]}"
+            )
 
     def _fail(self, server_round: int, client: int, reason: str) -> None:
         """Leave a client out, or end the run: a mean of the others is another experiment."""

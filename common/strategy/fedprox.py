@@ -1,14 +1,17 @@
 """FedProx (Li et al. 2020, arXiv 1812.06127, algorithm 2) as its difference from FedAvg."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from flwr.app import RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.serverapp import Grid
 
 from common.protocol import TrainInstruction
 from common.strategy.adaptive_mu import AdaptiveMu
+from common.strategy.aggregate import MEAN_BY_EXAMPLES, Aggregation
 from common.strategy.cohort import Cohort, partial_batches, partial_epochs
 from common.strategy.fedavg import FedAvg, OnClientFailure
+from common.strategy.mu_schedule import MuSchedule, require_one_rule_for_mu
 
 
 class FedProx(FedAvg):
@@ -22,41 +25,64 @@ class FedProx(FedAvg):
             mini-batches drawn uniformly from 1 to one less than its epoch has.
         stragglers_fraction: p, in [0, 1].
         seed: The run's seed.
-        on_client_failure: As for FedAvg.
-        mu: Coefficient of the proximal term, >= 0; with ``adaptive_mu``, where it starts.
+        mu: Coefficient of the proximal term, >= 0, or how it goes over the rounds; with
+            ``adaptive_mu``, where it starts.
         batch_size: B, in which the work of stragglers at E = 1 is counted.
         adaptive_mu: Follow the paper's heuristic for mu.
+        on_client_failure: As for FedAvg.
+        aggregation: As for FedAvg.
+        measure_drift: As for FedAvg.
+        client_metrics: As for FedAvg.
+
+    Raises:
+        UserInputError: mu is to be adaptive and to follow a schedule.
     """
 
     def __init__(
         self,
         nodes: Sequence[int],
         num_examples: Sequence[int],
+        *,
         clients_per_round: int,
         num_epochs: int,
         stragglers_fraction: float,
         seed: int,
-        on_client_failure: OnClientFailure = "end",
-        *,
-        mu: float,
+        mu: float | MuSchedule,
         batch_size: int,
         adaptive_mu: bool = False,
+        on_client_failure: OnClientFailure = "end",
+        aggregation: Aggregation = MEAN_BY_EXAMPLES,
+        measure_drift: bool = False,
+        client_metrics: Sequence[str] = (),
     ) -> None:
         super().__init__(
             nodes,
             num_examples,
-            clients_per_round,
-            num_epochs,
-            stragglers_fraction,
-            seed,
-            on_client_failure,
+            clients_per_round=clients_per_round,
+            num_epochs=num_epochs,
+            stragglers_fraction=stragglers_fraction,
+            seed=seed,
+            on_client_failure=on_client_failure,
+            aggregation=aggregation,
+            measure_drift=measure_drift,
+            client_metrics=client_metrics,
         )
-        self.mu = mu
+        self._schedule = mu if isinstance(mu, MuSchedule) else MuSchedule("constant", mu, mu, 1)
+        require_one_rule_for_mu(self._schedule.shape, adaptive_mu)
+        self.mu = self._schedule.mu
         self.batch_size = batch_size
-        self._heuristic = AdaptiveMu(mu) if adaptive_mu else None
+        self._heuristic = AdaptiveMu(self.mu) if adaptive_mu else None
 
     def _check(self) -> None:
         """Take any fraction of stragglers: whoever straggles sends something."""
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Do what FedAvg does, with the mu of the round."""
+        if self._heuristic is None:
+            self.mu = self._schedule.at(server_round)
+        return super().configure_train(server_round, arrays, config, grid)
 
     def instructions(self, round: int, cohort: Cohort) -> dict[int, TrainInstruction]:
         """Return what every client is asked for: E epochs, or less of a straggler."""
@@ -87,11 +113,17 @@ class FedProx(FedAvg):
             self.mu = self._heuristic.update(train_loss)
 
     def state(self) -> RecordDict:
-        """Return what the heuristic for mu remembers; a fixed mu needs nothing."""
-        return RecordDict() if self._heuristic is None else self._heuristic.state()
+        """Return what FedAvg does, and what the heuristic for mu remembers."""
+        heuristic = {} if self._heuristic is None else dict(self._heuristic.state())
+        return RecordDict({**super().state(), **heuristic})
 
     def restore(self, state: RecordDict) -> None:
-        """Continue from what :meth:`state` returned after some round."""
+        """Continue from what :meth:`state` returned after some round.
+
+        Raises:
+            KeyError, ValueError: It returned something else.
+        """
+        super().restore(state)
         if self._heuristic is not None:
             self._heuristic.restore(state)
             self.mu = self._heuristic.mu

@@ -1,5 +1,7 @@
 """What a client's reply must be before its model is averaged."""
 
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +42,28 @@ def read_reply(reply: Message, w_global: ArrayRecord, n_k: int) -> ArrayRecord:
     for key, w in w_global.items():
         _require_usable(key, w_k, w.dtype, tuple(w.shape))
     return w_k
+
+
+def read_metrics(reply: Message, names: Sequence[str]) -> dict[str, float]:
+    """Return the numbers that a client was to report beside its model.
+
+    Args:
+        reply: A reply that :func:`read_reply` took.
+        names: Of the numbers; others that the client reports are not looked at.
+
+    Raises:
+        BadReplyError: One is missing, or not a finite number.
+    """
+    metrics = reply.content.metric_records[METRICS]
+    values: dict[str, float] = {}
+    for name in names:
+        value = metrics.get(name)
+        if value is None:
+            raise BadReplyError(f"it reports no {name!r}")
+        if not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
+            raise BadReplyError(f"its {name!r} is {value!r:.50}, which is not a finite number")
+        values[name] = float(value)
+    return values
 
 
 def _require_same_tensors(w_k: ArrayRecord, w_global: ArrayRecord) -> None:

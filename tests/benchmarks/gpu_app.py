@@ -62,7 +62,14 @@ def make_apps(size: Size, device: str, clock: Clock) -> tuple[ServerApp, ClientA
         use_one_thread()
         num_examples = [size.examples] * size.clients
         nodes = nodes_by_partition(grid, num_examples)
-        strategy = FedAvg(nodes, num_examples, size.clients, 1, stragglers_fraction=0.0, seed=SEED)
+        strategy = FedAvg(
+            nodes,
+            num_examples,
+            clients_per_round=size.clients,
+            num_epochs=1,
+            stragglers_fraction=0.0,
+            seed=SEED,
+        )
         strategy.start(
             grid,
             ArrayRecord(_resident_model("cpu").state_dict()),

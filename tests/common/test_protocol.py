@@ -42,6 +42,13 @@ def test_the_server_reads_what_a_client_wrote():
     assert reply.metadata.reply_to_message_id == message.metadata.message_id
 
 
+def test_a_client_may_say_more_of_its_model():
+    message = ask(TrainInstruction(1, 1, 0.0))
+    reply = train_reply(message, arrays(3, 4), 17, {"test-accuracy": 0.5, "steps": 3})
+    metrics = dict(reply.content.metric_records[METRICS])
+    assert metrics == {NUM_EXAMPLES: 17, "test-accuracy": 0.5, "steps": 3}
+
+
 def test_the_global_model_is_sent_as_it_is_and_not_copied():
     """The Ray engine finds by identity what all clients of a round receive."""
     w_global = arrays(1, 2)

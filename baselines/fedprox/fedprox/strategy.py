@@ -1,6 +1,7 @@
 """The two arms of the paper's comparison."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from common.strategy.fedavg import FedAvg
 from common.strategy.fedprox import FedProx
@@ -17,17 +18,20 @@ def make_strategy(
         nodes: Flower node id of every client.
         num_examples: n_k of every client.
     """
-    shared = (
+    shared: dict[str, Any] = {
+        "clients_per_round": config.clients_per_round,
+        "num_epochs": config.num_epochs,
+        "stragglers_fraction": config.stragglers_fraction,
+        "seed": config.seed,
+        "on_client_failure": config.on_client_failure,
+    }
+    if config.algorithm == "fedavg":
+        return FedAvg(nodes, num_examples, **shared)
+    return FedProx(
         nodes,
         num_examples,
-        config.clients_per_round,
-        config.num_epochs,
-        config.stragglers_fraction,
-        config.seed,
-        config.on_client_failure,
-    )
-    if config.algorithm == "fedavg":
-        return FedAvg(*shared)
-    return FedProx(
-        *shared, mu=config.mu, batch_size=config.batch_size, adaptive_mu=config.adaptive_mu
+        **shared,
+        mu=config.mu,
+        batch_size=config.batch_size,
+        adaptive_mu=config.adaptive_mu,
     )

@@ -24,12 +24,16 @@ from common.experiment.record_file import from_bytes
 from common.experiment.recorder import Evaluation
 from common.experiment.run_directory import RunDirectory
 from common.protocol import TrainInstruction, train_reply
-from common.strategy.aggregate import WeightedMean
+from common.strategy.aggregate import Aggregation, WeightedMean
 from common.strategy.fedavg import FedAvg
 from common.strategy.fedprox import FedProx
+from common.strategy.mu_schedule import MuSchedule
+from common.strategy.server_optimizer import FedAdam
 
 NUM_CLIENTS, K = 8, 4
 NUM_EXAMPLES = [5] * NUM_CLIENTS
+SHARED = {"num_epochs": 3, "seed": 0}
+HALF_STRAGGLE = {"clients_per_round": K, "stragglers_fraction": 0.5} | SHARED
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +55,8 @@ def make_app(fails_in_round=0, asked=None):
         if instruction.server_round == fails_in_round:
             raise ValueError("the disk is full")
         w = message.content["arrays"]["w"].numpy() + np.float32(1)
-        return train_reply(message, ArrayRecord({"w": Array(w)}), 5)
+        metrics = {"test-accuracy": 1 / instruction.server_round}
+        return train_reply(message, ArrayRecord({"w": Array(w)}), 5, metrics)
 
     return app
 
@@ -63,7 +68,7 @@ def run(experiment_values, tmp_path):
     def run(losses, strategy=None, app=None, num_rounds=3, on_evaluation=None):
         keys = {"num_clients": NUM_CLIENTS, "num_rounds": num_rounds, "output_dir": str(tmp_path)}
         grid = InlineGrid(app or make_app(), NUM_CLIENTS, {})
-        strategy = strategy or FedAvg(grid.nodes, NUM_EXAMPLES, K, 3, 0.5, seed=0)
+        strategy = strategy or FedAvg(grid.nodes, NUM_EXAMPLES, **HALF_STRAGGLE)
         # The initial model is evaluated only for those who ask for its loss.
         first = 0 if strategy.follows_train_loss else 1
         models, waiting = [], list(losses[first:])
@@ -84,6 +89,10 @@ def run(experiment_values, tmp_path):
     return run
 
 
+def make_fedprox(nodes, **options):
+    return FedProx(nodes, NUM_EXAMPLES, batch_size=10, adaptive_mu=True, **HALF_STRAGGLE, **options)
+
+
 def read_rounds(folder):
     return [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
 
@@ -98,7 +107,7 @@ def test_every_model_is_evaluated_once(run):
 
 def test_the_initial_model_is_evaluated_for_who_follows_the_loss(run):
     nodes = InlineGrid(None, NUM_CLIENTS, {}).nodes
-    strategy = FedProx(nodes, NUM_EXAMPLES, K, 3, 0.5, 0, mu=0.0, batch_size=10, adaptive_mu=True)
+    strategy = make_fedprox(nodes, mu=0.0)
     assert run([4, 3, 2, 1], strategy) == [[0, 0], [1, 1], [2, 2], [3, 3]]
 
 
@@ -156,11 +165,59 @@ def test_the_summary_closes_with_the_last_round_and_the_totals(run, tmp_path, ca
     assert f"Results are in {tmp_path}\n" in capsys.readouterr().out
 
 
+EVALUATED = ["test_accuracy", "test_loss", "train_loss"]
+MEASURED = [
+    "drift",
+    "drift_relative",
+    "update_cosine",
+    "update_norm",
+    "client_test_accuracy",
+    "worst_client_test_accuracy",
+]
+
+
+def keys_of(folder):
+    """Return the keys of a line, and those of the summary that depend on what was asked for."""
+    (line, *_), summary = read_rounds(folder), list(read_summary(folder))
+    return list(line), summary[: summary.index("rounds")]
+
+
+def test_without_measures_the_files_have_no_key_for_them(run, tmp_path):
+    run([4, 3, 2, 1])
+    traffic = ["clients", "stragglers", "failed", "bytes_up", "bytes_down"]
+    assert keys_of(tmp_path) == (["round", *EVALUATED, "mu", *traffic, "seconds"], EVALUATED)
+
+
+def test_measures_of_the_client_models_follow_the_evaluation(run, tmp_path):
+    """Clients that add 1 to both weights, and report an accuracy that falls by the round."""
+    nodes = InlineGrid(None, NUM_CLIENTS, {}).nodes
+    options = {"measure_drift": True, "client_metrics": ["test-accuracy"]}
+    run([4, 3, 2, 1], FedAvg(nodes, NUM_EXAMPLES, **HALF_STRAGGLE, **options))
+    line, summary = keys_of(tmp_path)
+    assert line[: line.index("mu")] == ["round", *EVALUATED, *MEASURED]
+    assert summary == [*EVALUATED, *MEASURED]
+    rounds = read_rounds(tmp_path)
+    root = math.sqrt(2)
+    assert [line["drift"] for line in rounds] == pytest.approx([root] * 3)
+    assert [line["drift_relative"] for line in rounds] == [
+        None,
+        pytest.approx(1),
+        pytest.approx(0.5),
+    ]
+    assert [line["update_cosine"] for line in rounds] == pytest.approx([1] * 3)
+    assert [line["update_norm"] for line in rounds] == pytest.approx([root] * 3)
+    for key in ("client_test_accuracy", "worst_client_test_accuracy"):
+        assert [line[key] for line in rounds] == [1, 1 / 2, 1 / 3]
+    assert {key: read_summary(tmp_path)[key] for key in MEASURED} == {
+        key: rounds[-1][key] for key in MEASURED
+    }
+
+
 def test_mu_is_the_one_that_the_clients_of_the_round_had(run, tmp_path):
     """The initial loss is the first that the heuristic compares with."""
     asked = []
     nodes = InlineGrid(None, NUM_CLIENTS, {}).nodes
-    strategy = FedProx(nodes, NUM_EXAMPLES, K, 3, 0.5, 0, mu=0.0, batch_size=10, adaptive_mu=True)
+    strategy = make_fedprox(nodes, mu=0.0)
     losses = [1, 2, 3, 2.9, 2.8, 2.7, 2.6, 2.5, 2.4]
     run(losses, strategy, make_app(asked=asked), num_rounds=8)
     expected = [0.0, 0.1, 0.2, 0.2, 0.2, 0.2, 0.2, 0.1]
@@ -170,7 +227,7 @@ def test_mu_is_the_one_that_the_clients_of_the_round_had(run, tmp_path):
 
 def test_a_training_loss_that_is_not_asked_for_is_null_and_moves_no_mu(run, tmp_path):
     nodes = InlineGrid(None, NUM_CLIENTS, {}).nodes
-    strategy = FedProx(nodes, NUM_EXAMPLES, K, 3, 0.5, 0, mu=0.5, batch_size=10, adaptive_mu=True)
+    strategy = make_fedprox(nodes, mu=0.5)
     run([None] * 4, strategy)
     rounds = read_rounds(tmp_path)
     assert [(line["train_loss"], line["mu"]) for line in rounds] == [(None, 0.5)] * 3
@@ -205,7 +262,7 @@ def test_a_round_is_on_disk_when_the_next_one_is_over(run, tmp_path):
             return super().configure_train(*arguments)
 
     nodes = InlineGrid(None, NUM_CLIENTS, {}).nodes
-    run([4, 3, 2, 1], Watching(nodes, NUM_EXAMPLES, K, 3, 0.5, seed=0))
+    run([4, 3, 2, 1], Watching(nodes, NUM_EXAMPLES, **HALF_STRAGGLE))
     # Who writes is a thread of its own, which may be earlier.
     assert all(found >= least for found, least in zip(lines, [0, 0, 1], strict=True))
     assert len(read_rounds(tmp_path)) == 3
@@ -223,7 +280,7 @@ def test_a_model_is_evaluated_while_the_next_one_is_trained(run):
         return train_reply(message, message.content["arrays"], 5)
 
     nodes = InlineGrid(None, NUM_CLIENTS, {}).nodes
-    strategy = FedAvg(nodes, NUM_EXAMPLES, 1, 3, 0.0, seed=0)
+    strategy = FedAvg(nodes, NUM_EXAMPLES, clients_per_round=1, stragglers_fraction=0.0, **SHARED)
     run([4, 3, 2, 1], strategy, app, on_evaluation={1: meet.wait})
 
 
@@ -287,17 +344,27 @@ def keeping_app(fails=lambda round_, client: False):
     return app
 
 
-def make_fedavg(config):
+def make_fedavg(config, **options):
     nodes = InlineGrid(None, NUM_CLIENTS, {}).nodes
-    return FedAvg(nodes, NUM_EXAMPLES, K, 3, 0.5, 0, config.on_client_failure)
+    policy = config.on_client_failure
+    return FedAvg(nodes, NUM_EXAMPLES, on_client_failure=policy, **HALF_STRAGGLE, **options)
+
+
+def make_fedadam(config):
+    adam = FedAdam(
+        {"w": np.zeros(2, np.float32)},
+        server_learning_rate=0.1,
+        beta_1=0.9,
+        beta_2=0.99,
+        tau=0.001,
+    )
+    aggregation = Aggregation(server_optimizer=adam)
+    return make_fedavg(config, aggregation=aggregation, measure_drift=True)
 
 
 def make_adaptive(config):
     nodes = InlineGrid(None, NUM_CLIENTS, {}).nodes
-    policy = config.on_client_failure
-    return FedProx(
-        nodes, NUM_EXAMPLES, K, 3, 0.5, 0, policy, mu=0.3, batch_size=10, adaptive_mu=True
-    )
+    return make_fedprox(nodes, mu=0.3, on_client_failure=config.on_client_failure)
 
 
 @pytest.fixture
@@ -365,7 +432,24 @@ def test_the_mu_of_the_runs_above_moves(go, tmp_path):
     assert len({line["mu"] for line in read_rounds(tmp_path / "run")}) > 2
 
 
-@pytest.mark.parametrize("make", [make_fedavg, make_adaptive])
+def test_the_mu_of_a_schedule_is_the_same_after_a_stop(go, tmp_path):
+    def make(config):
+        nodes = InlineGrid(None, NUM_CLIENTS, {}).nodes
+        return FedProx(
+            nodes,
+            NUM_EXAMPLES,
+            mu=MuSchedule("linear", 0.0, 1.0, config.num_rounds),
+            batch_size=10,
+            **HALF_STRAGGLE,
+        )
+
+    with pytest.raises(ClientFailedError):
+        go(tmp_path, make, fails_in(4))
+    go(tmp_path, make)
+    assert [line["mu"] for line in read_rounds(tmp_path)] == [0, 0.2, 0.4, 0.6, 0.8, 1]
+
+
+@pytest.mark.parametrize("make", [make_fedavg, make_adaptive, make_fedadam])
 def test_a_run_may_be_stopped_again_and_again(go, tmp_path, make):
     go(tmp_path / "whole", make)
     folder = tmp_path / "run"
@@ -462,11 +546,12 @@ def test_a_checkpoint_of_another_model_is_refused(go, tmp_path):
     go(tmp_path)  # It is as good as before.
 
 
-def test_a_checkpoint_of_another_strategy_is_refused(go, tmp_path):
+@pytest.mark.parametrize("make", [make_adaptive, make_fedadam])
+def test_a_checkpoint_of_another_strategy_is_refused(go, tmp_path, make):
     with pytest.raises(ClientFailedError):
         go(tmp_path, app=fails_in(3))
     with pytest.raises(UserInputError, match="checkpoint of round 2 is not allowed"):
-        go(tmp_path, make_adaptive)
+        go(tmp_path, make)
 
 
 def fails_sometimes(round_, client):

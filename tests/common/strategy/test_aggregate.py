@@ -5,7 +5,9 @@ from flwr.app import Array, ArrayRecord
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.strategy.aggregate import WeightedMean
+from common.arrays import to_arrays, view
+from common.strategy.aggregate import MEAN_BY_EXAMPLES, Aggregation, WeightedMean
+from common.strategy.server_optimizer import make_server_optimizer
 
 
 def record(**arrays):
@@ -102,3 +104,129 @@ def test_leaves_the_models_as_they_were():
     models = [record(w=np.float32([1.0])), record(w=np.float32([3.0]))]
     weighted_mean(models, [1, 1], models[0])
     assert [model["w"].numpy().tolist() for model in models] == [[1.0], [3.0]]
+
+
+def test_what_is_not_averaged_stays():
+    models = [record(w=np.float32([1.0]), b=np.float32([5.0]), n=np.int64(7))] * 2
+    w_global = record(w=np.float32([3.0]), b=np.float32([4.0]), n=np.int64(2))
+    mean = WeightedMean(w_global, {"b"})
+    for w_k in models:
+        mean.add(w_k, 1)
+    found = mean.result()
+    assert list(found) == ["w", "b", "n"]
+    assert [found[key].numpy().tolist() for key in found] == [[3.0], [5.0], 2]
+
+
+def aggregate(aggregation, models, num_examples, w_global):
+    mean = aggregation.start(w_global)
+    for w_k, n_k in zip(models, num_examples, strict=True):
+        mean.add(w_k, aggregation.weight(n_k))
+    return aggregation.next_model(w_global, mean.result())
+
+
+def test_a_uniform_mean_counts_every_client_with_examples_alike():
+    models = [record(w=np.float32([value])) for value in (1.0, 6.0, 100.0)]
+    by_examples, uniform = (
+        aggregate(Aggregation(weighting=weighting), models, [4, 1, 0], models[0])["w"].numpy()
+        for weighting in ("examples", "uniform")
+    )
+    assert by_examples.tolist() == [2.0]
+    assert uniform.tolist() == [3.5]
+
+
+PARAMETERS = {"0.weight", "0.bias", "1.weight", "1.bias"}
+BUFFERS = {"1.running_mean", "1.running_var", "1.num_batches_tracked"}
+
+
+def batch_norm_models(count, seed=0):
+    """Return a network with BatchNorm as it is before a round, and as clients trained it."""
+    generator = torch.Generator().manual_seed(seed)
+    network = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+    assert network.state_dict().keys() == PARAMETERS | BUFFERS
+    models = []
+    for batches in range(count + 1):
+        for tensor in network.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.copy_(torch.rand(tensor.shape, generator=generator))
+        network[1].num_batches_tracked.fill_(batches)
+        models.append(to_arrays(network))
+    return models[0], models[1:]
+
+
+def optimizer_of(name, w_global, beta_1=0.9, server_learning_rate=0.1):
+    w_0 = {key: view(w_global[key]) for key in sorted(PARAMETERS)}
+    return make_server_optimizer(
+        name, w_0, server_learning_rate=server_learning_rate, beta_1=beta_1, beta_2=0.99, tau=0.001
+    )
+
+
+def bytes_of(model, keys):
+    return {key: model[key].data for key in keys}
+
+
+@pytest.mark.parametrize("name", ["none", "fedavgm", "fedadagrad", "fedadam", "fedyogi"])
+def test_no_server_optimizer_touches_the_statistics_of_batch_norm(name):
+    w_global, models = batch_norm_models(3)
+    plain = aggregate(MEAN_BY_EXAMPLES, models, [1, 2, 3], w_global)
+    averaged, kept = (
+        aggregate(
+            Aggregation(PARAMETERS, buffers=buffers, server_optimizer=optimizer_of(name, w_global)),
+            models,
+            [1, 2, 3],
+            w_global,
+        )
+        for buffers in ("average", "keep")
+    )
+    assert list(averaged) == list(kept) == list(w_global)
+    assert bytes_of(averaged, BUFFERS) == bytes_of(plain, BUFFERS)
+    assert bytes_of(kept, BUFFERS) == bytes_of(w_global, BUFFERS)
+    assert bytes_of(kept, PARAMETERS) == bytes_of(averaged, PARAMETERS)
+    for key in PARAMETERS:
+        assert (averaged[key].data == plain[key].data) == (name == "none")
+    assert not bytes_of(averaged, BUFFERS).items() & bytes_of(w_global, BUFFERS).items()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_momentum_of_nothing_at_rate_one_is_fedavg_to_the_bit(seed):
+    w_global, models = batch_norm_models(3, seed)
+    optimizer = optimizer_of("fedavgm", w_global, beta_1=0.0, server_learning_rate=1.0)
+    found = aggregate(Aggregation(server_optimizer=optimizer), models, [5, 3, 9], w_global)
+    expected = aggregate(MEAN_BY_EXAMPLES, models, [5, 3, 9], w_global)
+    assert bytes_of(found, w_global) == bytes_of(expected, w_global)
+
+
+@given(
+    st.sampled_from(["fedavgm", "fedadagrad", "fedadam", "fedyogi"]),
+    st.integers(1, 30),
+    st.integers(1, 10_000),
+)
+def test_a_server_optimizer_leaves_what_no_client_changed(name, num_clients, count):
+    """Such as a frozen layer. Its mean in float64 need not be its value."""
+    w = record(w=np.float32([0.1, -1e-30, 3e30, 7]))
+    optimizer = make_server_optimizer(
+        name,
+        {"w": view(w["w"])},
+        server_learning_rate=1.0,
+        beta_1=0.9,
+        beta_2=0.99,
+        tau=1e-30,
+    )
+    aggregation = Aggregation(server_optimizer=optimizer)
+    found = aggregate(aggregation, [w] * num_clients, [count] * num_clients, w)
+    assert found["w"].data == w["w"].data
+
+
+def test_a_server_optimizer_goes_along_the_mean_update():
+    """By hand: the updates are -1 and 4, so Delta = 1.5 uniformly, m = 1.5, w = 1 + 0.5 * 1.5."""
+    w_global = record(w=np.float32([1.0]))
+    models = [record(w=np.float32([0.0])), record(w=np.float32([5.0]))]
+    optimizer = make_server_optimizer(
+        "fedavgm",
+        {"w": view(w_global["w"])},
+        server_learning_rate=0.5,
+        beta_1=0.9,
+        beta_2=0.0,
+        tau=1.0,
+    )
+    aggregation = Aggregation(weighting="uniform", server_optimizer=optimizer)
+    assert aggregate(aggregation, models, [9, 1], w_global)["w"].numpy().tolist() == [1.75]

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from common.engine.inline import InlineGrid
 from common.errors import ClientFailedError, UserInputError
 from common.protocol import TrainInstruction, train_reply
-from common.strategy.aggregate import WeightedMean
+from common.strategy.aggregate import Aggregation, WeightedMean
 from common.strategy.cohort import sample_cohort
 from common.strategy.fedavg import FedAvg
+from common.strategy.server_optimizer import FedAvgM
 
 NUM_CLIENTS = 30
 NODES = [int(node) for node in np.random.default_rng(0).permutation(10**6)[:NUM_CLIENTS]]
@@ -29,16 +30,16 @@ def make_strategy(
     seed=0,
     nodes=NODES,
     num_examples=NUM_EXAMPLES,
-    on_client_failure="end",
+    **options,
 ):
     return FedAvg(
         nodes,
         num_examples,
-        clients_per_round,
-        num_epochs,
-        stragglers_fraction,
-        seed,
-        on_client_failure,
+        clients_per_round=clients_per_round,
+        num_epochs=num_epochs,
+        stragglers_fraction=stragglers_fraction,
+        seed=seed,
+        **options,
     )
 
 
@@ -439,3 +440,126 @@ def test_the_training_loss_changes_nothing():
     for loss in (1.0, 2.0, 3.0):
         strategy.observe_train_loss(loss)
     assert strategy.mu == 0.0
+
+
+def measured(counts, models, metrics=None, policy="end", **options):
+    """Aggregate a round of three clients; return the strategy and the next model's weights."""
+    cohort = sample_cohort(0, 1, NUM_CLIENTS, 3, 0.0).clients
+    strategy = make_strategy(
+        clients_per_round=3,
+        num_examples=examples_of(cohort, counts),
+        on_client_failure=policy,
+        **options,
+    )
+    replies = [
+        train_reply(message, model(*w), n_k, {"test-accuracy": accuracy, "loss": 1.0})
+        for message, w, n_k, accuracy in zip(
+            ask(strategy), models, counts, metrics or [0.5, 0.25, 1.0], strict=True
+        )
+    ]
+    mean, _ = strategy.aggregate_train(1, replies)
+    return strategy, mean["w"].numpy().tolist()
+
+
+MODELS = [(3, 4), (6, 8), (0, 20)]
+
+
+def test_nothing_is_measured_unless_asked_for():
+    strategy, _ = measured([1, 2, 5], MODELS)
+    assert strategy.measures == {}
+
+
+def test_the_mean_may_be_uniform():
+    aggregation = Aggregation(weighting="uniform")
+    assert measured([1, 2, 5], [(1, 2), (3, 4), (8, 3)], aggregation=aggregation)[1] == [4, 3]
+    assert measured([1, 0, 5], [(1, 2), (3, 4), (8, 4)], aggregation=aggregation)[1] == [4.5, 3]
+
+
+def test_the_measures_are_those_of_the_clients_in_the_mean():
+    """From (0, 0): the drift is unweighted; that of the mean is not."""
+    strategy, mean = measured(
+        [1, 1, 2], MODELS, measure_drift=True, client_metrics=["test-accuracy"]
+    )
+    assert mean == [2.25, 13]
+    assert strategy.measures == {
+        "drift": pytest.approx(35 / 3),
+        "drift_relative": None,
+        "update_cosine": pytest.approx((1 + 0.8 + 0.8) / 3),
+        "update_norm": pytest.approx(np.hypot(2.25, 13)),
+        "client_test_accuracy": pytest.approx(1.75 / 3),
+        "worst_client_test_accuracy": 0.25,
+    }
+
+
+def test_a_client_without_examples_is_not_measured():
+    strategy, _ = measured([1, 0, 1], MODELS, measure_drift=True, client_metrics=["test-accuracy"])
+    assert strategy.measures["drift"] == pytest.approx(12.5)
+    assert strategy.measures["worst_client_test_accuracy"] == 0.5
+
+
+def test_a_client_with_a_bad_metric_is_neither_averaged_nor_measured():
+    strategy, mean = measured(
+        [1, 1, 1],
+        MODELS,
+        metrics=[0.5, np.nan, 1.0],
+        policy="leave_out",
+        measure_drift=True,
+        client_metrics=["test-accuracy"],
+    )
+    bad = strategy.traffic.clients[1]
+    reason = "its 'test-accuracy' is nan, which is not a finite number"
+    assert strategy.traffic.failed == {bad: reason}
+    assert mean == [1.5, 12]
+    assert strategy.measures["drift"] == pytest.approx(12.5)
+    assert strategy.measures["client_test_accuracy"] == 0.75
+
+
+def test_a_client_that_lacks_a_metric_ends_the_run():
+    with pytest.raises(
+        ClientFailedError, match=r"^Client \d+ failed in round 1: it reports no 'x'$"
+    ):
+        measured([1, 1, 1], MODELS, client_metrics=["x"])
+
+
+def test_the_measures_are_those_of_the_last_round():
+    strategy = make_strategy(clients_per_round=2, measure_drift=True)
+    play(strategy)
+    first = strategy.measures
+    messages = ask(strategy)
+    strategy.aggregate_train(1, [train_reply(message, model(3.0, 4.0), 5) for message in messages])
+    assert strategy.measures["drift"] == 5 != first["drift"]
+
+
+def make_momentum():
+    """m = 0.5 m + Delta, and w = w + m."""
+    momentum = FedAvgM({"w": np.zeros(2)}, server_learning_rate=1.0, beta_1=0.5)
+    return make_strategy(clients_per_round=2, aggregation=Aggregation(server_optimizer=momentum))
+
+
+def play_momentum(strategy, rounds, w):
+    """Clients move every weight by 1; the mean update of a round is 1."""
+    for round_ in rounds:
+        messages = ask(strategy, round_, w)
+        replies = [train_reply(message, model(*(w["w"].numpy() + 1)), 5) for message in messages]
+        w, _ = strategy.aggregate_train(round_, replies)
+    return w
+
+
+def test_a_server_optimizer_remembers_from_round_to_round():
+    w = play_momentum(make_momentum(), range(1, 4), model(0, 0))
+    assert w["w"].numpy().tolist() == [1 + 1.5 + 1.75] * 2
+
+
+def test_what_a_server_optimizer_remembers_is_in_the_state():
+    strategy, restored = make_momentum(), make_momentum()
+    w = play_momentum(strategy, range(1, 3), model(0, 0))
+    state = strategy.state()
+    expected = play_momentum(strategy, [3], w)
+    restored.restore(state)
+    assert play_momentum(restored, [3], w)["w"].data == expected["w"].data
+    assert restored.state() == strategy.state() != state
+
+
+def test_a_server_optimizer_cannot_do_without_its_state():
+    with pytest.raises(KeyError):
+        make_momentum().restore(make_strategy().state())

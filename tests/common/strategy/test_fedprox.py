@@ -8,10 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.engine.inline import InlineGrid
+from common.errors import UserInputError
 from common.protocol import TrainInstruction, train_reply
+from common.strategy.aggregate import Aggregation
 from common.strategy.cohort import partial_batches, partial_epochs, sample_cohort
 from common.strategy.fedavg import FedAvg
 from common.strategy.fedprox import FedProx
+from common.strategy.mu_schedule import MuSchedule
+from common.strategy.server_optimizer import FedAvgM
 
 NUM_CLIENTS, K, E = 40, 10, 6
 ROUNDS = range(1, 16)
@@ -21,7 +25,15 @@ def make(strategy, fraction, seed=0, num_epochs=E, num_examples=1, **options):
     nodes = InlineGrid(None, NUM_CLIENTS, {}).nodes
     if strategy is FedProx:
         options = {"batch_size": 10} | options
-    return strategy(nodes, [num_examples] * NUM_CLIENTS, K, num_epochs, fraction, seed, **options)
+    return strategy(
+        nodes,
+        [num_examples] * NUM_CLIENTS,
+        clients_per_round=K,
+        num_epochs=num_epochs,
+        stragglers_fraction=fraction,
+        seed=seed,
+        **options,
+    )
 
 
 def play(strategy, rounds=ROUNDS):
@@ -187,3 +199,50 @@ def test_an_adaptive_mu_cannot_do_without_its_state():
     with pytest.raises(KeyError):
         strategy.restore(RecordDict())
     assert strategy.mu == 0.5
+
+
+def test_a_schedule_gives_every_round_its_mu():
+    strategy = make(FedProx, 0.5, mu=MuSchedule("linear", 0.0, 1.0, 5))
+    assert strategy.mu == 0.0
+    assert mus_asked(strategy, [3, 4, 5, 6, 7]) == [0, 0.25, 0.5, 0.75, 1]
+    assert strategy.mu == 1.0
+    assert not strategy.follows_train_loss
+    assert not strategy.state()
+
+
+def test_a_schedule_needs_no_state():
+    strategy = make(FedProx, 0.5, mu=MuSchedule("linear", 0.0, 1.0, 5))
+    strategy.restore(RecordDict())
+    asked, _ = play(strategy, [4])
+    assert {instruction.mu for instruction in asked[4].values()} == {0.75}
+
+
+def test_a_constant_schedule_may_be_where_adaptive_mu_starts():
+    strategy = make(FedProx, 0.5, mu=MuSchedule("constant", 0.2, 0.0, 5), adaptive_mu=True)
+    assert mus_asked(strategy, [3, 4, 5]) == [0.2, 0.3, 0.4]
+
+
+def test_a_schedule_and_adaptive_mu_are_too_much():
+    with pytest.raises(UserInputError, match=r"^mu_schedule='linear' is not allowed with adaptive"):
+        make(FedProx, 0.5, mu=MuSchedule("linear", 0.0, 1.0, 5), adaptive_mu=True)
+
+
+def test_the_options_of_fedavg_are_those_of_fedprox():
+    aggregation = Aggregation(weighting="uniform")
+    options = {"aggregation": aggregation, "measure_drift": True, "client_metrics": ["x"]}
+    strategy = make(FedProx, 0.5, mu=1.0, **options)
+    assert {name: getattr(strategy, name) for name in options} == options
+
+
+def test_the_state_is_that_of_the_server_optimizer_and_of_mu():
+    def make_both():
+        momentum = FedAvgM({"w": np.zeros(2)}, server_learning_rate=1.0, beta_1=0.5)
+        aggregation = Aggregation(server_optimizer=momentum)
+        return make(FedProx, 0.5, mu=0.2, adaptive_mu=True, aggregation=aggregation)
+
+    strategy, restored = make_both(), make_both()
+    strategy.observe_train_loss(1.0)
+    strategy.aggregation.server_optimizer.step({"w": np.zeros(2)}, {"w": np.ones(2)})
+    restored.restore(strategy.state())
+    assert restored.state() == strategy.state() != make_both().state()
+    assert sorted(strategy.state()) == ["adaptive-mu", "server-momentum"]

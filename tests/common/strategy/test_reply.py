@@ -1,12 +1,14 @@
 import numpy as np
 import pytest
+import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
+from common.arrays import to_arrays
 from common.protocol import ARRAYS, METRICS, NUM_EXAMPLES, TrainInstruction, train_reply
-from common.strategy.reply import BadReplyError, is_finite, read_reply
+from common.strategy.reply import BadReplyError, is_finite, read_metrics, read_reply
 
 N_K = 7
 
@@ -101,6 +103,14 @@ def test_a_number_that_is_not_finite_is_a_fault(bad, where):
     assert fault(w_k) == "its 'w' holds a number that is not finite"
 
 
+@pytest.mark.parametrize("buffer", ["running_mean", "running_var"])
+def test_a_number_in_a_buffer_that_is_not_finite_is_a_fault(buffer):
+    layer = torch.nn.BatchNorm1d(3)
+    w_global = to_arrays(layer)
+    layer.state_dict()[buffer][1] = np.nan
+    assert fault(to_arrays(layer), w_global) == f"its {buffer!r} holds a number that is not finite"
+
+
 def test_infinities_that_cancel_in_the_sum_are_a_fault():
     w_k = record(w=np.float32([[np.inf, -np.inf, 0], [0, 0, 0]]), b=np.zeros(2, np.float32))
     assert "not finite" in fault(w_k)
@@ -153,6 +163,33 @@ def test_another_number_of_examples_is_a_fault(reported, said):
 def test_no_number_of_examples_is_a_fault():
     content = RecordDict({ARRAYS: W, METRICS: MetricRecord({"num_examples": N_K})})
     assert fault_of_content(content) == "it reports None examples, but has 7"
+
+
+def metrics_of(names=("test-accuracy",), **metrics):
+    metrics = {name.replace("_", "-"): value for name, value in metrics.items()}
+    return read_metrics(train_reply(make_message(), W, N_K, metrics), names)
+
+
+def test_the_metrics_are_those_asked_for():
+    assert metrics_of(test_accuracy=0.5, test_loss=2.0) == {"test-accuracy": 0.5}
+    assert metrics_of(("test-loss", "steps"), steps=3, test_loss=-2.5) == {
+        "test-loss": -2.5,
+        "steps": 3,
+    }
+    assert metrics_of(()) == {}
+
+
+def test_a_missing_metric_is_a_fault():
+    with pytest.raises(BadReplyError, match=r"^it reports no 'test-accuracy'$"):
+        metrics_of(test_loss=2.0)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 10**400, -(10**400), [0.5], [1]])
+def test_a_metric_that_is_no_finite_number_is_a_fault(value):
+    with pytest.raises(BadReplyError) as caught:
+        metrics_of(test_accuracy=value)
+    said = f"{value!r:.50}"
+    assert str(caught.value) == f"its 'test-accuracy' is {said}, which is not a finite number"
 
 
 def test_a_missing_tensor_is_a_fault():

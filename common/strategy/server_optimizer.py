@@ -1,0 +1,214 @@
+"""Server optimisers: steps of the global model along the pseudo-gradient of a round.
+
+The pseudo-gradient is Delta_t = mean_k (w_k - w_t), an ascent direction: a step adds to w_t.
+FedAdagrad, FedAdam and FedYogi are algorithm 2 of Reddi et al. 2021 (Adaptive Federated
+Optimization, arXiv 2003.00295), FedAvgM is that of Hsu et al. 2019 (Measuring the Effects of
+Non-Identical Data Distribution, arXiv 1909.06335, section 3) with a server learning rate. As
+in the papers, no moment is corrected for its bias.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+import numpy as np
+from flwr.app import ArrayRecord, RecordDict
+from numpy.typing import NDArray
+
+from common.arrays import to_array, view
+
+ServerOptimizerName = Literal["none", "fedavgm", "fedadagrad", "fedadam", "fedyogi"]
+Tensors = Mapping[str, NDArray[Any]]
+Float64 = NDArray[np.float64]
+
+_MOMENTUM: Final = "server-momentum"
+_SECOND_MOMENT: Final = "server-second-moment"
+
+
+class ServerOptimizer(ABC):
+    """Moves the parameters that it was made for; it is never to see a buffer.
+
+    A step is computed in float64. Its moments are kept in the types of the parameters, to which
+    each is rounded once a step: a checkpoint grows by a model for each, and not by two.
+
+    Args:
+        w_0: The parameters before the first round, by key; only their shapes and types matter.
+        server_learning_rate: eta, > 0.
+        beta_1: Decay of the momentum, in [0, 1).
+    """
+
+    def __init__(self, w_0: Tensors, *, server_learning_rate: float, beta_1: float) -> None:
+        self.server_learning_rate = server_learning_rate
+        self.beta_1 = beta_1
+        self._moments = {_MOMENTUM: {key: np.zeros(w.shape, w.dtype) for key, w in w_0.items()}}
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The keys of what it moves."""
+        return tuple(self._moments[_MOMENTUM])
+
+    def step(self, w: Tensors, delta: Tensors) -> dict[str, NDArray[Any]]:
+        """Return the parameters of the next round.
+
+        Args:
+            w: w_t; other keys than :attr:`parameters` are not looked at.
+            delta: Delta_t, in the shapes of ``w``.
+        """
+        return {
+            key: (w[key] + self._move(key, delta[key].astype(np.float64))).astype(w[key].dtype)
+            for key in self.parameters
+        }
+
+    @abstractmethod
+    def _move(self, key: str, delta: Float64) -> Float64:
+        """Update the moments of a tensor and return what to add to it."""
+
+    def _moment(self, name: str, key: str) -> Float64:
+        return self._moments[name][key].astype(np.float64)
+
+    def _keep(self, name: str, key: str, moment: Float64) -> None:
+        self._moments[name][key] = moment.astype(self._moments[name][key].dtype)
+
+    def state(self) -> RecordDict:
+        """Return the moments."""
+        return RecordDict(
+            {
+                name: ArrayRecord({key: to_array(moment) for key, moment in moments.items()})
+                for name, moments in self._moments.items()
+            }
+        )
+
+    def restore(self, state: RecordDict) -> None:
+        """Continue from what :meth:`state` returned; other records may be beside it.
+
+        Raises:
+            KeyError, ValueError: It is of another optimiser or model, or damaged; nothing has
+                changed then.
+        """
+        self._moments = {
+            name: _read_moments(name, state.array_records[name], moments)
+            for name, moments in self._moments.items()
+        }
+
+
+class FedAvgM(ServerOptimizer):
+    """m_t = beta_1 m_{t-1} + Delta_t;  w_{t+1} = w_t + eta m_t.
+
+    With eta = 1 and beta_1 = 0 it is FedAvg.
+    """
+
+    def _move(self, key: str, delta: Float64) -> Float64:
+        m = self.beta_1 * self._moment(_MOMENTUM, key) + delta
+        self._keep(_MOMENTUM, key, m)
+        return self.server_learning_rate * m
+
+
+class _Adaptive(ServerOptimizer):
+    """m_t = beta_1 m_{t-1} + (1 - beta_1) Delta_t;  w_{t+1} = w_t + eta m_t / (sqrt(v_t) + tau).
+
+    The second moment v starts at tau^2, the least that the paper allows; tau is the degree of
+    adaptivity, > 0: the smaller, the more adaptive.
+    """
+
+    def __init__(
+        self, w_0: Tensors, *, server_learning_rate: float, beta_1: float, tau: float
+    ) -> None:
+        super().__init__(w_0, server_learning_rate=server_learning_rate, beta_1=beta_1)
+        self.tau = tau
+        self._moments[_SECOND_MOMENT] = {
+            key: np.full(w.shape, tau**2, w.dtype) for key, w in w_0.items()
+        }
+
+    def _move(self, key: str, delta: Float64) -> Float64:
+        m = self.beta_1 * self._moment(_MOMENTUM, key) + (1 - self.beta_1) * delta
+        v = self._next_second_moment(self._moment(_SECOND_MOMENT, key), np.square(delta))
+        self._keep(_MOMENTUM, key, m)
+        self._keep(_SECOND_MOMENT, key, v)
+        return self.server_learning_rate * m / (np.sqrt(v) + self.tau)
+
+    @abstractmethod
+    def _next_second_moment(self, v: Float64, delta_squared: Float64) -> Float64:
+        """Return v_t, given v_{t-1} and Delta_t^2."""
+
+
+class FedAdagrad(_Adaptive):
+    """v_t = v_{t-1} + Delta_t^2."""
+
+    def _next_second_moment(self, v: Float64, delta_squared: Float64) -> Float64:
+        return v + delta_squared
+
+
+class _Decaying(_Adaptive):
+    """One whose second moment decays, by beta_2 in [0, 1)."""
+
+    def __init__(
+        self,
+        w_0: Tensors,
+        *,
+        server_learning_rate: float,
+        beta_1: float,
+        beta_2: float,
+        tau: float,
+    ) -> None:
+        super().__init__(w_0, server_learning_rate=server_learning_rate, beta_1=beta_1, tau=tau)
+        self.beta_2 = beta_2
+
+
+class FedAdam(_Decaying):
+    """v_t = beta_2 v_{t-1} + (1 - beta_2) Delta_t^2."""
+
+    def _next_second_moment(self, v: Float64, delta_squared: Float64) -> Float64:
+        return self.beta_2 * v + (1 - self.beta_2) * delta_squared
+
+
+class FedYogi(_Decaying):
+    """v_t = v_{t-1} - (1 - beta_2) Delta_t^2 sign(v_{t-1} - Delta_t^2)."""
+
+    def _next_second_moment(self, v: Float64, delta_squared: Float64) -> Float64:
+        return v - (1 - self.beta_2) * delta_squared * np.sign(v - delta_squared)
+
+
+def make_server_optimizer(
+    name: ServerOptimizerName,
+    w_0: Tensors,
+    *,
+    server_learning_rate: float,
+    beta_1: float,
+    beta_2: float,
+    tau: float,
+) -> ServerOptimizer | None:
+    """Return the optimiser of a name; None for "none", with which the mean is the next model.
+
+    Args:
+        name: Which one. FedAvgM takes neither ``beta_2`` nor ``tau``, FedAdagrad no ``beta_2``.
+        w_0: The parameters before the first round.
+        server_learning_rate: eta, > 0.
+        beta_1: Decay of the momentum, in [0, 1).
+        beta_2: Decay of the second moment, in [0, 1).
+        tau: Degree of adaptivity, > 0.
+    """
+    eta = server_learning_rate
+    match name:
+        case "none":
+            return None
+        case "fedavgm":
+            return FedAvgM(w_0, server_learning_rate=eta, beta_1=beta_1)
+        case "fedadagrad":
+            return FedAdagrad(w_0, server_learning_rate=eta, beta_1=beta_1, tau=tau)
+        case "fedadam":
+            return FedAdam(w_0, server_learning_rate=eta, beta_1=beta_1, beta_2=beta_2, tau=tau)
+        case "fedyogi":
+            return FedYogi(w_0, server_learning_rate=eta, beta_1=beta_1, beta_2=beta_2, tau=tau)
+
+
+def _read_moments(name: str, record: ArrayRecord, like: Tensors) -> dict[str, NDArray[Any]]:
+    if record.keys() != like.keys():
+        raise ValueError(f"{name} is not of this model's parameters")
+    moments = {key: view(record[key]) for key in like}
+    for key, moment in moments.items():
+        if (moment.shape, moment.dtype) != (like[key].shape, like[key].dtype):
+            raise ValueError(f"{name} of {key!r} is {moment.dtype}{list(moment.shape)}")
+        least = 0 if name == _SECOND_MOMENT else -np.inf
+        if not (np.isfinite(moment) & (moment >= least)).all():
+            raise ValueError(f"{name} of {key!r} holds a number that it cannot")
+    return moments

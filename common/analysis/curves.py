@@ -20,6 +20,8 @@ Floats = NDArray[np.float64]
 # Arms that coincide stay visible: an earlier one is drawn wider, a later one over it.
 _WIDTHS: Final = (2.4, 1.2, 1.5)
 _LINES: Final = ("-", "--", "-")
+# Arms of one round, beside arms of more, are what those are compared with: they have no colour.
+_REFERENCES: Final = ((0, (6, 2)), (0, (6, 2, 1, 2)), (0, (3, 2)), (0, (6, 2, 1, 2, 1, 2)))
 # A quantity whose values span more than this many times the smallest is drawn in logarithms.
 _WIDE: Final = 30
 
@@ -58,7 +60,8 @@ class Panel:
 def plot_panels(rows: Sequence[Sequence[Panel]], path: Path, title: str = "") -> None:
     """Draw rows of panels, each panel with one curve an arm.
 
-    A curve is the mean over seeds; if there are several, a band is its 95 % interval. Published
+    A curve is the mean over seeds; if there are several, a band is its 95 % interval. That of an
+    arm of one round is a horizontal line, and grey and dashed where others have more. Published
     curves are dotted, in the colour of the arm that they belong to. The panels of a row share
     their vertical axis, which is logarithmic for positive values that span a wide range.
 
@@ -68,7 +71,7 @@ def plot_panels(rows: Sequence[Sequence[Panel]], path: Path, title: str = "") ->
         path: Where to save; the suffix says the format. The same curves give the same file.
         title: Heading of the figure; none if empty.
     """
-    names = list(dict.fromkeys(name for row in rows for panel in row for name in panel.curves))
+    styles = _styles([panel for row in rows for panel in row])
     columns = len(rows[0])
     shape = (len(rows), columns) if columns > 1 else (1, len(rows))
     width = 3.4 * shape[1] + 0.6
@@ -78,7 +81,7 @@ def plot_panels(rows: Sequence[Sequence[Panel]], path: Path, title: str = "") ->
         grid = figure.subplots(*shape, sharex="all", sharey=share, squeeze=False)
         for axes, panels in zip(grid.reshape(len(rows), columns), rows, strict=True):
             for axis, panel in zip(axes, panels, strict=True):
-                _draw(axis, panel, names)
+                _draw(axis, panel, styles)
             axes[0].set_ylabel(panels[0].label)
             if _spans_wide(panels):
                 axes[0].set_yscale("log")
@@ -88,7 +91,7 @@ def plot_panels(rows: Sequence[Sequence[Panel]], path: Path, title: str = "") ->
             axis.set_xlabel("round")
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         has_published = any(panel.published for row in rows for panel in row)
-        handles = [Line2D([], [], label=name, **_style(names.index(name))) for name in names]
+        handles = [Line2D([], [], label=name, **style) for name, style in styles.items()]
         if has_published:
             handles.append(Line2D([], [], label="published", **_published_style("0.3")))
         ncols = _legend_columns(width, handles)
@@ -101,16 +104,23 @@ def plot_panels(rows: Sequence[Sequence[Panel]], path: Path, title: str = "") ->
         figure.savefig(path, metadata=metadata)
 
 
-def _draw(axis: Axes, panel: Panel, names: Sequence[str]) -> None:
+def _draw(axis: Axes, panel: Panel, styles: Mapping[str, Mapping[str, Any]]) -> None:
     for name, curves in panel.curves.items():
-        style = _style(names.index(name))
+        style = styles[name]
+        band = {"color": style["color"], "alpha": 0.18, "linewidth": 0}
         rounds = np.arange(1, curves.shape[1] + 1)
         means = [estimate(curves[:, index]) for index in range(len(rounds))]
-        axis.plot(rounds, [mean.value for mean in means], **style)
-        if len(curves) > 1:
-            low = np.clip([mean.low for mean in means], *panel.bounds)
-            high = np.clip([mean.high for mean in means], *panel.bounds)
-            axis.fill_between(rounds, low, high, color=style["color"], alpha=0.18, linewidth=0)
+        values = [mean.value for mean in means]
+        low = np.clip([mean.low for mean in means], *panel.bounds)
+        high = np.clip([mean.high for mean in means], *panel.bounds)
+        if len(rounds) == 1:
+            axis.axhline(values[0], **style)
+            if np.isfinite([low, high]).all():
+                axis.axhspan(low[0], high[0], **band)
+        else:
+            axis.plot(rounds, values, **style)
+            if len(curves) > 1:
+                axis.fill_between(rounds, low, high, **band)
         if name in panel.published:
             axis.plot(*panel.published[name], **_published_style(style["color"]))
 
@@ -123,6 +133,28 @@ def _legend_columns(width: float, handles: Sequence[Line2D]) -> int:
 
 def _published_style(colour: str) -> dict[str, Any]:
     return {"color": colour, "linestyle": ":", "linewidth": 0.9}
+
+
+def _styles(panels: Sequence[Panel]) -> dict[str, dict[str, Any]]:
+    """Return what the line of every arm looks like, in the order of the legend."""
+    counts: dict[str, int] = {}
+    for panel in panels:
+        for name, curves in panel.curves.items():
+            counts[name] = max(curves.shape[1], counts.get(name, 0))
+    references = [name for name, count in counts.items() if count == 1 < max(counts.values())]
+    others = [name for name in counts if name not in references]
+    return {name: _style(position) for position, name in enumerate(others)} | {
+        name: _reference_style(position) for position, name in enumerate(references)
+    }
+
+
+def _reference_style(position: int) -> dict[str, Any]:
+    grey = 0.3 + 0.15 * (position % len(_REFERENCES))
+    return {
+        "color": str(grey),
+        "linestyle": _REFERENCES[position % len(_REFERENCES)],
+        "linewidth": 1.2,
+    }
 
 
 def _style(position: int) -> dict[str, Any]:

@@ -12,12 +12,13 @@ import fedprox_runs
 import numpy as np
 import pytest
 import yaml
-from fedprox import report
+from fedprox.replication import REPLICATION
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.analysis.curves import Panel, plot_panels
 from common.analysis.runs import load_runs
+from common.replication import report
 
 CONFIG = fedprox_runs.CONFIG | {
     "client_resources": {"num_cpus": 1.0, "num_gpus": 0.0},
@@ -88,7 +89,7 @@ def read(folder, **changed):
         (folder / name).write_bytes(changed.get(name, content))
     said, refused = io.StringIO(), io.StringIO()
     with redirect_stdout(said), redirect_stderr(refused):
-        code = report.main([str(folder)])
+        code = report.main(REPLICATION, [str(folder)])
     said.getvalue().encode()  # It can be printed.
     message = refused.getvalue()
     message.encode()
@@ -107,7 +108,7 @@ def test_these_files_are_read(folder):
         (folder / name).write_bytes(content)
     (run,) = load_runs([folder])
     assert (run.config, run.rounds, run.summary) == (CONFIG, ROUNDS, SUMMARY)
-    assert report.main([str(folder)]) == 0
+    assert report.main(REPLICATION, [str(folder)]) == 0
 
 
 @fuzz

@@ -1,18 +1,15 @@
 """The keys that tell the runs of a comparison apart, beside the seed, and what they are called."""
 
-from pydantic import BaseModel, ConfigDict
-
 from common.experiment.config import NonNegativeFloat, Probability
+from common.replication.compared_keys import ArmKeys, PanelKeys
 from fedprox.config import Algorithm, DatasetName, Normalisation, PartitionScheme
 
 _DATASETS = {"mnist": "MNIST", "femnist": "FEMNIST", "synthetic_iid": "Synthetic-IID"}
 _PARTITIONS = {"power_law": "power law", "iid": "IID", "shards": "2 shards a client"}
 
 
-class PanelKeys(BaseModel):
+class FedProxPanelKeys(PanelKeys):
     """The keys that tell the panels of a figure apart."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
     dataset: DatasetName
     synthetic_alpha: NonNegativeFloat
@@ -33,6 +30,11 @@ class PanelKeys(BaseModel):
         )
 
     @property
+    def name(self) -> str:
+        """Data set and stragglers, in words."""
+        return ", ".join(self.facts[:2])
+
+    @property
     def order(self) -> tuple[str, float, float, str, str, float]:
         """What to sort panels by: from IID to heterogeneous, from few stragglers to many."""
         spread = (self.synthetic_beta, self.synthetic_alpha)
@@ -43,10 +45,8 @@ class PanelKeys(BaseModel):
         return (family, *spread, *setting)
 
 
-class ArmKeys(BaseModel):
+class FedProxArmKeys(ArmKeys):
     """The keys that tell the methods of a panel apart."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
     algorithm: Algorithm
     mu: NonNegativeFloat

@@ -1,24 +1,10 @@
 """The figures of the paper, and what else there is to compare: title and source of each."""
 
-from dataclasses import dataclass
+from typing import Final
 
+from common.replication.definition import FigureOf
 
-@dataclass(frozen=True)
-class FigureOf:
-    """What an experiment of conf/experiment shows.
-
-    Attributes:
-        title: Heading of its figure.
-        question: What it is to answer.
-        target: Test accuracy whose rounds are counted; None where that is not the question.
-    """
-
-    title: str
-    question: str
-    target: float | None = None
-
-
-FIGURES = {
+FIGURES: Final = {
     "figure1_synthetic": FigureOf(
         "Figures 1 and 7, Synthetic(1, 1)",
         "What do stragglers cost, and what do partial work (μ = 0) and the proximal term (μ = 1) "

@@ -12,11 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from fedprox.comparison import compare
 from fedprox.config import FedProxConfig
 from fedprox.figures import FIGURES
-from fedprox.tables import tables
-from fedprox_runs import hydra_as_new
+from fedprox.replication import REPLICATION
+from hydra_state import hydra_as_new
 from PIL import Image
 from safetensors.numpy import load_file
 
@@ -24,6 +23,8 @@ from common.analysis.results import Results
 from common.analysis.runs import load_runs
 from common.experiment import cli
 from common.experiment.sweep import _expand, config_values
+from common.replication.comparison import compare
+from common.replication.tables import tables
 
 CONF = Path(fedprox.__file__).parent / "conf"
 FILES = {file.stem for file in (CONF / "experiment").glob("*.yaml")}
@@ -257,6 +258,8 @@ def test_every_method_runs_on_every_data_set_of_its_experiment(
         assert np.isfinite(results.curves(metric)).all(), metric
     assert results.rounds["run"].size == len(configs)
 
-    panels = compare(results)
+    panels = compare(REPLICATION, results)
     assert sum(map(len, panels.values())) == len(configs)
-    assert tables(panels, name).markdown.startswith("Mean over the last round of seed ")
+    assert tables(REPLICATION, panels, name).markdown.startswith(
+        "Mean over the last round of seed "
+    )

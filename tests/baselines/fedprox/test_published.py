@@ -3,14 +3,16 @@ import csv
 import numpy as np
 import pandas as pd
 import pytest
-from fedprox.comparison import ArmKeys, PanelKeys
+from fedprox.compared_keys import FedProxArmKeys, FedProxPanelKeys
 from fedprox.figures import FIGURES
 from fedprox.metrics import METRICS
-from fedprox.published import published_curve
-from fedprox.stored import PUBLISHED
-from fedprox_runs import CONFIG, FEDAVG, make_arm, make_results, make_run
+from fedprox.replication import REPLICATION
+from fedprox_runs import CONFIG, FEDAVG, make_arm, make_run
+from made_runs import make_results
 
-FILES = sorted(PUBLISHED.glob("*.csv"))
+from common.replication.published import published_curve
+
+FILES = sorted(REPLICATION.published.glob("*.csv"))
 IID = {"dataset": "synthetic_iid", "stragglers_fraction": 0.0}
 HALF = {
     "dataset": "synthetic", "synthetic_alpha": 0.5, "synthetic_beta": 0.5,
@@ -27,18 +29,18 @@ def arm(**keys):
 def test_every_file_holds_curves_of_arms_of_an_experiment(file):
     assert file.stem in FIGURES
     table = pd.read_csv(file)
-    metrics = [column for column in table if column in METRICS]
+    bounds = {metric.name: metric.bounds for metric in METRICS if metric.name in table}
+    metrics = list(bounds)
     keys = [column for column in table if column not in ("round", *metrics)]
     assert metrics
-    assert {*keys} <= {*PanelKeys.model_fields, *ArmKeys.model_fields}
+    assert {*keys} <= {*REPLICATION.compared_keys}
     assert not table[[*keys, "round"]].isna().any(axis=None)
-    for metric in metrics:
-        low, high = METRICS[metric].bounds
+    for metric, (low, high) in bounds.items():
         assert table[metric].dropna().between(low, high).all()
     for values, curve in table.groupby(keys):
         run = make_run(**dict(zip(keys, values, strict=True)))
-        run.config_as(PanelKeys)
-        run.config_as(ArmKeys)
+        run.config_as(FedProxPanelKeys)
+        run.config_as(FedProxArmKeys)
         assert (curve["round"].diff().dropna() > 0).all()
         assert len(curve) > 20
         assert curve[metrics].notna().any(axis=None)
@@ -72,13 +74,13 @@ def is_of(row, config):
     ],
 )
 def test_a_curve_is_that_of_its_arm(experiment, metric, keys):
-    with (PUBLISHED / f"{experiment}.csv").open(newline="") as file:
+    with (REPLICATION.published / f"{experiment}.csv").open(newline="") as file:
         expected = [
             (int(row["round"]), float(row[metric]))
             for row in csv.DictReader(file)
             if is_of(row, CONFIG | keys) and row[metric] != ""
         ]
-    found = published_curve(experiment, metric, arm(**keys))
+    found = published_curve(REPLICATION, experiment, metric, arm(**keys))
     assert len(expected) >= 20
     np.testing.assert_array_equal(np.transpose([found.rounds, found.values]), expected)
 
@@ -87,7 +89,8 @@ def test_curves_of_several_arms_differ():
     settings = [FEDAVG | {"stragglers_fraction": p} for p in (0.0, 0.5, 0.9)]
     settings += [{"mu": mu, "stragglers_fraction": 0.9} for mu in (0.0, 1.0)]
     curves = [
-        published_curve("figure1_synthetic", "test_accuracy", arm(**keys)) for keys in settings
+        published_curve(REPLICATION, "figure1_synthetic", "test_accuracy", arm(**keys))
+        for keys in settings
     ]
     values = np.array([curve.values for curve in curves])
     assert len(np.unique(values, axis=0)) == len(settings)
@@ -109,4 +112,4 @@ def test_curves_of_several_arms_differ():
     ],
 )
 def test_what_nobody_published_is_none(experiment, metric, keys):
-    assert published_curve(experiment, metric, arm(**keys)) is None
+    assert published_curve(REPLICATION, experiment, metric, arm(**keys)) is None

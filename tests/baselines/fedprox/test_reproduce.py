@@ -2,17 +2,17 @@
 
 import json
 import re
+import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import yaml
-from fedprox import report, reproduce
 from fedprox.figures import FIGURES
-from fedprox_runs import hydra_as_new
+from fedprox.replication import REPLICATION
+from hydra_state import hydra_as_new
 
-from common.experiment import cli
+from common.replication import reproduce
 
 SMALL = (
     *("num_rounds=2", "num_clients=5", "clients_per_round=2", "num_epochs=2"),
@@ -29,7 +29,7 @@ def main(tmp_path, monkeypatch, capfd):
 
     def main(*arguments):
         monkeypatch.setattr(sys, "argv", ["fedprox.reproduce", *arguments])
-        code = reproduce.main(arguments)
+        code = reproduce.main(REPLICATION, arguments)
         out, err = capfd.readouterr()
         return SimpleNamespace(code=code, out=out, err=err)
 
@@ -43,46 +43,6 @@ def files(folder):
         for file in folder.rglob("*")
         if file.is_file()
     }
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["nosuch"], "FIGURE='nosuch' is not allowed: it must be one of figure1_synthetic, "),
-        (["alpha_only", "demo"], "FIGURE='demo' is not allowed: it must be one of "),
-        (["alpha_only", "~mu"], "FIGURE='~mu' is not allowed: it must be one of "),
-        (["num_rounds=2"], "FIGURE is missing: it must be one of figure1_synthetic, "),
-        *(
-            (["alpha_only", key], f"{key} is not allowed: it must be a key of the runs; ")
-            for key in (
-                *("output_dir=a", "++output_dir=a", "resume=a", "+experiment=figure5"),
-                *("experiment=figure5", "hydra.sweep.dir=a", "+hydra.x=a", "hydra/launcher=basic"),
-            )
-        ),
-        (["alpha_only", "mu=-1"], "mu=-1 is not allowed: it must be greater than or equal to 0."),
-        (["alpha_only", "num_round=1"], "num_round is not a key of this experiment: did you mean "),
-        (["alpha_only", "mu=1.0,x"], "mu='x' is not allowed: it must be a number."),
-        (
-            ["alpha_only", "learning_rate=0.1,0.2"],
-            "learning_rate=0.1,0.2 is not allowed: it must be one value, for a figure does not ",
-        ),
-        (["alpha_only", "mu='"], "LexerNoViableAltException: mu='"),
-    ],
-)
-def test_what_is_not_allowed_is_one_sentence_and_exit_code_2_and_starts_nothing(
-    main, tmp_path, arguments, message
-):
-    ended = main(*SMALL, *arguments)
-    assert ended.code == 2
-    assert ended.err.startswith(message)
-    assert ended.err.count("\n") == 1
-    assert ended.out == ""
-    assert files(tmp_path) == {}
-
-
-def test_every_figure_is_checked_before_the_first_one_starts(main, tmp_path):
-    assert main(*SMALL, "alpha_only", "figure0").code == 2
-    assert files(tmp_path) == {}
 
 
 def test_a_figure_is_made_in_one_command_and_goes_on_with_what_is_there(main, tmp_path):
@@ -133,60 +93,6 @@ def test_a_figure_is_made_in_one_command_and_goes_on_with_what_is_there(main, tm
     assert files(folder) == after
 
 
-@pytest.fixture
-def sweeps(monkeypatch):
-    """What would be run and reported, and the exit codes of it."""
-    calls = SimpleNamespace(swept=[], reported=[], codes={})
-
-    def sweep(package, schema):
-        calls.swept.append(sys.argv[1:])
-        return calls.codes.get(sys.argv[2], cli.COMPLETE)
-
-    monkeypatch.setattr(cli, "main", sweep)
-    monkeypatch.setattr(report, "report_runs", lambda *given: calls.reported.append(given))
-    return calls
-
-
-def test_figures_are_in_multirun_by_default_and_all_get_the_keys(main, sweeps):
-    assert main("figure5", "num_rounds=2", "figure3", "mu=0.0,1.0").code == 0
-    names = ("figure5", "figure3")
-    assert sweeps.swept == [
-        [
-            *("--multirun", f"+experiment={name}", f"output_dir='multirun/{name}'"),
-            *("num_rounds=2", "mu=0.0,1.0"),
-        ]
-        for name in names
-    ]
-    folders = [Path("multirun") / name for name in names]
-    assert [given[:3] for given in sweeps.reported] == [
-        ([folder], folder, folder.name) for folder in folders
-    ]
-
-
-def test_the_report_is_told_in_what_the_runs_differ_from_the_figures(main, sweeps):
-    neutral = ("engine=ray", "+repeat_num=range(2)", "seed=3", "client_resources.num_cpus=0.5")
-    assert main("figure5", "num_rounds=2", *neutral, "++mu=1.0").code == 0
-    assert [list(changed) for *_, changed in sweeps.reported] == [["num_rounds=2", "++mu=1.0"]]
-
-
-@pytest.mark.parametrize("code", [1, 2, 130, 143])
-def test_the_exit_code_is_that_of_the_first_figure_that_did_not_end_well(main, sweeps, code):
-    sweeps.codes["+experiment=figure3"] = code
-    assert main("figure5", "figure3", "figure2").code == code
-    assert [arguments[1] for arguments in sweeps.swept] == [
-        "+experiment=figure5",
-        "+experiment=figure3",
-    ]
-    assert [name for _, _, name, _ in sweeps.reported] == ["figure5"]
-
-
-def test_words_may_stand_on_both_sides_of_an_option(main, sweeps):
-    assert main("figure5", "--output", "out", "mu=1.0").code == 0
-    assert sweeps.swept == [
-        ["--multirun", "+experiment=figure5", "output_dir='out/figure5'", "mu=1.0"]
-    ]
-
-
 def test_a_folder_may_have_any_name_and_a_report_that_is_refused_is_one_sentence(main, tmp_path):
     place = tmp_path / "it's, (a) = b's $x é"
     arguments = (
@@ -206,3 +112,10 @@ def test_a_folder_may_have_any_name_and_a_report_that_is_refused_is_one_sentence
     assert ended.code == 2
     assert ended.err.count("\n") == 1
     assert "it must have one run of a seed" in ended.err
+
+
+def test_a_command_is_refused_before_the_wait_for_large_libraries():
+    code = "import sys, fedprox.reproduce; print(*sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    large = {"torch", "pandas", "scipy", "matplotlib", "pyarrow", "ray", "flwr"}
+    assert large & {*ended.stdout.split()} == set()

@@ -170,3 +170,36 @@ def test_the_same_curves_give_the_same_bytes(tmp_path, suffix, start):
     assert content == files[1].read_bytes()
     assert content.startswith(start)
     assert mpl.__version__.encode() not in content
+
+
+def test_an_arm_of_one_round_is_a_horizontal_line_with_its_interval(draw):
+    (axis,) = draw([panel(a=[[0.1, 0.2, 0.3]], once=[[0.2], [0.4]], alone=[[0.5]])]).axes
+    _, once, alone = axis.lines
+    for line, height in ((once, 0.3), (alone, 0.5)):
+        np.testing.assert_allclose(line.get_ydata(), height)
+        assert line.get_xdata() == [0, 1]  # In parts of the axis: from end to end.
+    (band,) = axis.patches
+    expected = estimate(np.array([0.2, 0.4]))
+    np.testing.assert_allclose(
+        [band.get_y(), band.get_y() + band.get_height()], [expected.low, expected.high]
+    )
+    assert axis.get_xlim()[1] < 4
+
+
+def test_an_arm_of_one_round_beside_others_of_more_takes_none_of_their_colours(draw):
+    figure = draw([panel(once=[[0.2]], a=[[0.1, 0.2]], other=[[0.3]], b=[[0.1, 0.3]])])
+    colours = {line.get_label(): to_hex(line.get_color()) for line in figure.legends[0].get_lines()}
+    styles = [line.get_linestyle() for line in figure.axes[0].lines]
+    alone = draw([panel(a=[[0.1, 0.2]], b=[[0.1, 0.3]])])
+    assert {k: colours[k] for k in "ab"} == {
+        line.get_label(): to_hex(line.get_color()) for line in alone.legends[0].get_lines()
+    }
+    for name in ("once", "other"):
+        assert len({*colours[name][1:][0::2]}) == len({*colours[name][1:][1::2]}) == 1  # Grey.
+    assert len({*colours.values()}) == 4
+    assert styles[0] == styles[2] == "--"
+
+
+def test_curves_may_differ_in_length(draw):
+    (axis,) = draw([panel(a=[[0.1, 0.2, 0.3]], b=[[0.1, 0.2]])]).axes
+    assert [len(line.get_xdata()) for line in axis.lines] == [3, 2]

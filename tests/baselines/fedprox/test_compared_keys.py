@@ -1,10 +1,13 @@
 import random
 
 import pytest
-from fedprox.comparison import MOST_PANELS, ArmKeys, PanelKeys, compare
-from fedprox_runs import FEDAVG, make_arm, make_results, make_run
+from fedprox.compared_keys import FedProxArmKeys, FedProxPanelKeys
+from fedprox.replication import REPLICATION
+from fedprox_runs import FEDAVG, make_arm, make_run
+from made_runs import make_results
 
 from common.errors import UserInputError
+from common.replication.comparison import compare
 
 IID = {"dataset": "synthetic_iid"}
 
@@ -13,11 +16,15 @@ def synthetic(alpha, beta):
     return {"dataset": "synthetic", "synthetic_alpha": alpha, "synthetic_beta": beta}
 
 
+def panels_of(runs):
+    return compare(REPLICATION, make_results(runs))
+
+
 def titles(*settings):
     """Return the titles of the panels of some runs, given in any order."""
     runs = [make_run(**keys) for keys in settings]
     random.Random(0).shuffle(runs)
-    return list(compare(make_results(runs)))
+    return list(panels_of(runs))
 
 
 @pytest.mark.parametrize(
@@ -31,7 +38,7 @@ def titles(*settings):
     ],
 )
 def test_arms_are_named_as_in_the_paper(keys, name):
-    assert ArmKeys.model_validate(make_run(**keys).config).name == name
+    assert FedProxArmKeys.model_validate(make_run(**keys).config).name == name
 
 
 def test_arms_are_fedavg_then_fixed_mu_rising_then_adaptive():
@@ -41,9 +48,9 @@ def test_arms_are_fedavg_then_fixed_mu_rising_then_adaptive():
         *({"mu": mu, "adaptive_mu": True} for mu in (0.0, 1.0)),
     ]
     runs = [make_run(**keys) for keys in arms]
-    names = [ArmKeys.model_validate(run.config).name for run in runs]
+    names = [FedProxArmKeys.model_validate(run.config).name for run in runs]
     random.Random(0).shuffle(runs)
-    (found,) = compare(make_results(runs)).values()
+    (found,) = panels_of(runs).values()
     assert list(found) == names
 
 
@@ -93,77 +100,29 @@ def test_the_title_of_a_single_panel_tells_data_and_stragglers():
     ]
 
 
-def test_every_run_is_in_the_arm_that_its_configuration_says():
-    """The accuracy tells the arm, and the second round the seed."""
-    settings = [
-        {"stragglers_fraction": p} | method
-        for p in (0.0, 0.9)
-        for method in (FEDAVG, {"mu": 0.0}, {"mu": 0.0, "adaptive_mu": True})
-    ]
-    runs = [
-        make_run((code / 8, seed / 8), seed=seed, **keys)
-        for code, keys in enumerate(settings)
-        for seed in (2, 0, 1)
-    ]
-    panels = compare(make_results(runs))
-    arms = [arm for panel in panels.values() for arm in panel.values()]
-    assert [arm.seeds for arm in arms] == [[0, 1, 2]] * 6
-    found = [arm.curves("test_accuracy").tolist() for arm in arms]
-    assert found == [[[code / 8, seed / 8] for seed in range(3)] for code in range(6)]
-
-
-def refusal(runs):
-    with pytest.raises(UserInputError) as caught:
-        compare(make_results(runs))
-    return str(caught.value)
-
-
-def test_runs_of_an_arm_that_differ_in_more_than_the_seed_are_refused():
-    message = refusal([make_run(seed=0), make_run(seed=1, num_epochs=10)])
-    assert message.startswith("dataset='mnist', ")
-    assert message.endswith(
-        ", mu=1.0, adaptive_mu=False is not allowed: an arm's runs must differ in seed only, but "
-        "num_epochs is 10 or 20."
-    )
-    assert "one run of a seed, but has several of seed 3." in refusal([make_run(seed=3)] * 2)
-
-
-def test_runs_of_an_arm_may_differ_in_what_changes_no_result():
-    runs = [make_run(seed=0), make_run(seed=1, engine="ray")]
-    assert compare(make_results(runs))["MNIST, 90 % stragglers"]["FedProx, μ = 1"].seeds == [0, 1]
-
-
-def test_more_panels_than_a_figure_can_have_are_refused():
-    runs = [make_run(stragglers_fraction=i / 100) for i in range(MOST_PANELS + 1)]
-    assert len(compare(make_results(runs[1:]))) == MOST_PANELS
-    message = refusal(runs)
-    assert message.startswith("RUNS hold 21 settings of dataset, synthetic_alpha, ")
-    assert message.endswith(": there must be at most 20, which have a panel each.")
-
-
 def test_settings_that_a_figure_cannot_tell_apart_are_refused_rather_than_left_out():
-    assert refusal(make_arm([(0.1,)], algorithm="fedavg") + make_arm([(0.2,)], **FEDAVG)) == (
+    with pytest.raises(UserInputError) as caught:
+        panels_of(make_arm([(0.1,)], algorithm="fedavg") + make_arm([(0.2,)], **FEDAVG))
+    assert str(caught.value) == (
         "RUNS hold 'FedAvg, stragglers dropped' with several values of mu: there must be one, for "
         "a figure cannot tell them apart."
     )
-    assert refusal([make_run(synthetic_alpha=alpha) for alpha in (0.5, 1.0)]) == (
-        "RUNS hold 'MNIST, 90 % stragglers' with several values of synthetic_alpha: there must be "
-        "one, for a figure cannot tell them apart."
-    )
+    with pytest.raises(UserInputError, match=r"^RUNS hold 'MNIST, 90 % stragglers' with several "):
+        panels_of([make_run(synthetic_alpha=alpha) for alpha in (0.5, 1.0)])
 
 
 @pytest.mark.parametrize(
     ("schema", "keys"),
     [
-        (ArmKeys, {"algorithm": "sgd"}),
-        (ArmKeys, {"mu": -1.0}),
-        (ArmKeys, {"mu": float("inf")}),
-        (ArmKeys, {"adaptive_mu": "yes"}),
-        (PanelKeys, {"dataset": "mars"}),
-        (PanelKeys, {"partition": "$\\frac$"}),
-        (PanelKeys, {"normalisation": "per_image"}),
-        (PanelKeys, {"stragglers_fraction": 1e308}),
-        (PanelKeys, {"synthetic_alpha": -0.5}),
+        (FedProxArmKeys, {"algorithm": "sgd"}),
+        (FedProxArmKeys, {"mu": -1.0}),
+        (FedProxArmKeys, {"mu": float("inf")}),
+        (FedProxArmKeys, {"adaptive_mu": "yes"}),
+        (FedProxPanelKeys, {"dataset": "mars"}),
+        (FedProxPanelKeys, {"partition": "$\\frac$"}),
+        (FedProxPanelKeys, {"normalisation": "per_image"}),
+        (FedProxPanelKeys, {"stragglers_fraction": 1e308}),
+        (FedProxPanelKeys, {"synthetic_alpha": -0.5}),
     ],
 )
 def test_a_configuration_that_cannot_be_compared_is_refused(schema, keys):

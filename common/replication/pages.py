@@ -1,7 +1,8 @@
-"""The generated parts of the baseline's README and of its page in the documentation."""
+"""The generated parts of a baseline's README and of its page in the documentation."""
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from common.analysis.audit_page import audit_markdown
@@ -10,57 +11,75 @@ from common.analysis.generated_parts import fill_parts
 from common.analysis.results import Results
 from common.analysis.verdicts import Finding, audit, write_claims_json
 from common.durable import write_atomically
-from fedprox.comparison import compare
-from fedprox.figures import FIGURES
-from fedprox.stored import CLAIMS, PAGE, README, RESULTS
-from fedprox.tables import tables
-
-COMMAND = "python -m fedprox.reproduce {experiments}"
+from common.replication.comparison import compare
+from common.replication.definition import Replication
+from common.replication.tables import tables
 
 
-def judge(stored: Mapping[str, Results]) -> list[Finding]:
-    """Judge the claims by the results of experiments.
+@dataclass(frozen=True)
+class Judged:
+    """What is made of the results of all experiments together.
+
+    Attributes:
+        findings: What they say of the claims.
+        more_parts: The baseline's own parts of its pages, by name.
+    """
+
+    findings: Sequence[Finding]
+    more_parts: Mapping[str, str]
+
+
+def judge(replication: Replication, stored: Mapping[str, Results]) -> Judged:
+    """Judge the claims by the results of experiments, and make the baseline's own parts.
 
     Raises:
-        UserInputError: claims.yaml is damaged, or results lack what a claim is about.
+        UserInputError: claims.yaml is damaged, or results lack what a claim or a part is about.
     """
-    return audit(load_claims(CLAIMS), stored.get, COMMAND)
+    findings = audit(load_claims(replication.claims), stored.get, replication.command)
+    return Judged(findings, replication.more_parts(stored))
 
 
-def fill(stored: Mapping[str, Results], findings: Sequence[Finding]) -> None:
-    """Write claims.json, and fill the parts of README.md and docs/fedprox.md.
+def fill(replication: Replication, stored: Mapping[str, Results], judged: Judged) -> None:
+    """Write claims.json, and fill the parts of the README and of the page.
 
     Raises:
         UserInputError: A page has a part that there is no text for.
         StorageError: A file cannot be written.
     """
-    write_claims_json(findings, RESULTS / "claims.json")
-    for page in (README, PAGE):
-        parts = {name: figure_part(name, page.parent, stored.get(name)) for name in FIGURES}
-        parts["claims"] = audit_markdown(findings).rstrip()
+    write_claims_json(judged.findings, replication.results / "claims.json")
+    for page in (replication.readme, replication.page):
+        parts = {
+            name: figure_part(replication, name, page.parent, stored.get(name))
+            for name in replication.figures
+        }
+        parts["claims"] = audit_markdown(judged.findings).rstrip()
+        parts |= judged.more_parts
         write_atomically(page, fill_parts(page.read_text(encoding="utf-8"), parts).encode())
 
 
-def figure_part(experiment: str, folder: Path, results: Results | None) -> str:
+def figure_part(
+    replication: Replication, experiment: str, folder: Path, results: Results | None
+) -> str:
     """Return what a page says of an experiment: command, cost, figure and tables.
 
     Args:
+        replication: Has the experiment's figure.
         experiment: Its name.
         folder: That of the page, from which it refers to the figure.
         results: Its stored runs; None if there are none.
     """
-    figure = FIGURES[experiment]
-    command = f"```bash\n{COMMAND.format(experiments=experiment)}\n```"
+    figure = replication.figures[experiment]
+    command = f"```bash\n{replication.command.format(experiments=experiment)}\n```"
     if results is None:
         return f"{figure.question}\n\n{command}\n\nNot run yet: there are no stored results."
-    picture = os.path.relpath(RESULTS / f"{experiment}.png", folder)
+    picture = os.path.relpath(replication.results / f"{experiment}.png", folder)
     return "\n\n".join(
         [
             figure.question,
             command,
             _cost(results),
             f"![{figure.title}]({picture})",
-            tables(compare(results), experiment).markdown,
+            tables(replication, compare(replication, results), experiment).markdown,
         ]
     )
 

@@ -1,0 +1,110 @@
+"""Runs -> the arms of a comparison, in panels as the paper's figures have them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from common.analysis.results import Results
+from common.errors import UserInputError
+from common.replication.compared_keys import ComparedKeys, PanelKeys
+from common.replication.definition import Replication
+from common.replication.metrics import TEST_ACCURACY, Metric
+
+# More panels beside each other than can be read, and than a picture can be wide.
+MOST_PANELS = 20
+# Title of a panel -> name of an arm -> its runs, which differ in seed.
+Panels = dict[str, dict[str, Results]]
+
+
+def compare(replication: Replication, results: Results) -> Panels:
+    """Group runs into panels, and within a panel into arms.
+
+    Raises:
+        UserInputError: Runs of an arm differ in more than the seed, two arms or panels have the
+            same name, or there are too many panels.
+    """
+    panel_keys, arm_keys = replication.panel_keys, replication.arm_keys
+    rows = _plain_rows(results, replication.compared_keys)
+    found = {(panel_keys.model_validate(row), arm_keys.model_validate(row)) for row in rows}
+    panels = sorted({panel for panel, _ in found}, key=lambda panel: panel.order)
+    if len(panels) > MOST_PANELS:
+        raise UserInputError(
+            f"RUNS hold {len(panels)} settings of {', '.join(panel_keys.model_fields)}: there must "
+            f"be at most {MOST_PANELS}, which have a panel each."
+        )
+    compared: Panels = {}
+    titles = _titles(panels)
+    _require_names(titles, panels)
+    for title, panel in zip(titles, panels, strict=True):
+        arms = sorted((a for p, a in found if p == panel), key=lambda arm: arm.order)
+        _require_names([arm.name for arm in arms], arms)
+        compared[title] = {
+            arm.name: results.arm(panel.model_dump() | arm.model_dump()) for arm in arms
+        }
+    return compared
+
+
+def by_metric(panels: Panels, metrics: Sequence[Metric]) -> dict[Metric, Panels]:
+    """Return, of every metric that there is something to show of, the arms that have it."""
+    having = {metric: arms_with(panels, metric) for metric in metrics}
+    return {metric: arms for metric, arms in having.items() if any(arms.values())}
+
+
+def arms_with(panels: Panels, metric: Metric) -> Panels:
+    """Return those arms of every panel that have something to show of a metric.
+
+    These are the arms that recorded it, in every run; all of them for test accuracy, and none if
+    the metric is shown only if it varies and does so in no run.
+    """
+    if metric == TEST_ACCURACY:
+        return panels
+    having = {
+        title: {name: runs for name, runs in arms.items() if _is_recorded(runs, metric)}
+        for title, arms in panels.items()
+    }
+    arms = [runs for panel in having.values() for runs in panel.values()]
+    if metric.only_if_varied and not any(_varies(runs, metric) for runs in arms):
+        return {title: {} for title in panels}
+    return having
+
+
+def _is_recorded(runs: Results, metric: Metric) -> bool:
+    return metric.name in runs.metrics and bool(
+        np.isfinite(runs.curves(metric.name)).any(axis=1).all()
+    )
+
+
+def _varies(runs: Results, metric: Metric) -> bool:
+    curves = runs.curves(metric.name)
+    return any(len(np.unique(curve[np.isfinite(curve)])) > 1 for curve in curves)
+
+
+def _require_names(names: Sequence[str], settings: Sequence[ComparedKeys]) -> None:
+    """Refuse settings of the same name, such as FedAvg with several mu, which it has no use for."""
+    met: dict[str, ComparedKeys] = {}
+    for name, setting in zip(names, settings, strict=True):
+        other = met.setdefault(name, setting)
+        differ = [key for key, value in setting if value != getattr(other, key)]
+        if differ:
+            raise UserInputError(
+                f"RUNS hold {name!r} with several values of {', '.join(differ)}: there must be "
+                "one, for a figure cannot tell them apart."
+            )
+
+
+def _plain_rows(results: Results, keys: Sequence[str]) -> list[dict[str, object]]:
+    """Return the compared keys of every run, as Python's own types."""
+    columns = [results.runs[key].tolist() for key in keys]
+    return [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _titles(panels: Sequence[PanelKeys]) -> list[str]:
+    """Tell of each panel what the panels differ in; of a single one, its name."""
+    facts = [panel.facts for panel in panels]
+    differ = [len(set(column)) > 1 for column in zip(*facts, strict=True)]
+    if not any(differ):
+        return [panel.name for panel in panels]
+    return [
+        ", ".join(fact for fact, shown in zip(row, differ, strict=True) if shown and fact)
+        for row in facts
+    ]

@@ -1,0 +1,54 @@
+"""The figure of a comparison: what was measured over rounds."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from common.analysis.curves import Panel, plot_panels
+from common.replication.comparison import Panels, by_metric
+from common.replication.definition import Replication
+from common.replication.metrics import Metric
+from common.replication.published import published_curve
+
+
+def draw(
+    replication: Replication,
+    panels: Panels,
+    experiment: str,
+    path: Path,
+    changed: Sequence[str] = (),
+) -> None:
+    """Draw a row a metric and a column a panel.
+
+    Args:
+        replication: Has the metrics, the figures and published curves.
+        panels: What to compare.
+        experiment: Gives the figure its title and published curves; any other name gives none.
+        path: Where to save; the suffix says the format.
+        changed: Keys, with their values, in which the runs differ from the experiment: the title
+            tells them, and published curves, which are not of such runs, are left out.
+    """
+    figures = replication.figures
+    title = figures[experiment].title if experiment in figures else ""
+    if changed:
+        title = f"{title}, but {' '.join(changed)}"
+    overlay = "" if changed else experiment
+    shown = by_metric(panels, replication.metrics)
+    rows = [_row(replication, arms, overlay, metric) for metric, arms in shown.items()]
+    plot_panels(rows, path, title)
+
+
+def _row(replication: Replication, panels: Panels, overlay: str, metric: Metric) -> list[Panel]:
+    return [
+        Panel(
+            title,
+            metric.label,
+            {arm: runs.curves(metric.name) for arm, runs in arms.items()},
+            metric.bounds,
+            {
+                arm: curve
+                for arm, runs in arms.items()
+                if (curve := published_curve(replication, overlay, metric.name, runs)) is not None
+            },
+        )
+        for title, arms in panels.items()
+    ]

@@ -1,0 +1,189 @@
+"""Results -> figures, tables and verdicts: `python -m <baseline>.report`.
+
+Without arguments it makes everything anew that is made from the stored results; with the folders
+of some runs, the figure and the tables of those.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from common.analysis.results import Results
+from common.analysis.runs import find_incomplete, load_runs
+from common.durable import telling, write_atomically
+from common.errors import StorageError, UserInputError
+from common.experiment import cli
+from common.experiment.run_files import CHANGEABLE
+from common.replication import pages
+from common.replication.comparison import Panels, compare
+from common.replication.definition import Replication
+from common.replication.drawing import draw
+from common.replication.tables import Tables, tables
+
+
+def report_runs(
+    replication: Replication,
+    folders: Sequence[Path],
+    output: Path,
+    experiment: str,
+    changed: Sequence[str] = (),
+) -> None:
+    """Print the tables of some runs, and save them with the figure.
+
+    Args:
+        replication: What they are runs of.
+        folders: Hold the runs.
+        output: Takes EXPERIMENT.png, EXPERIMENT.svg, table.md and table.tex.
+        experiment: Gives the figure its title and published curves; any other name gives none.
+        changed: Keys, with their values, in which the runs differ from the experiment.
+
+    Raises:
+        UserInputError: The runs cannot be read or compared, or ``output`` cannot be written.
+    """
+    panels = compare(replication, _load(replication, folders))
+    made = tables(replication, panels, experiment)
+    _write(replication, panels, made, output, experiment, changed)
+    print(f"\n{made.markdown}\n")
+    for folder in find_incomplete(folders):
+        print(f"Left out, for it has not ended: {folder}")
+    print(f"Figure: {(output / experiment).resolve()}.png")
+
+
+def _load(replication: Replication, folders: Sequence[Path]) -> Results:
+    runs = load_runs(folders)
+    for run in runs:
+        run.config_as(replication.panel_keys)
+        run.config_as(replication.arm_keys)
+    return Results.of(runs)
+
+
+def _write(
+    replication: Replication,
+    panels: Panels,
+    made: Tables,
+    output: Path,
+    experiment: str,
+    changed: Sequence[str],
+) -> None:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        for suffix in ("png", "svg"):
+            draw(replication, panels, experiment, output / f"{experiment}.{suffix}", changed)
+        (output / "table.md").write_text(f"{made.markdown}\n", encoding="utf-8")
+        (output / "table.tex").write_text(f"{made.latex}\n", encoding="utf-8")
+    except OSError as error:
+        raise UserInputError(
+            f"--output={str(output)!r} is not allowed: it must be a folder that can be written "
+            f"({error.strerror})."
+        ) from None
+
+
+def store(replication: Replication, folders: Sequence[Path], experiment: str) -> None:
+    """Keep some runs as the results of an experiment; nothing is kept that cannot be judged.
+
+    Raises:
+        UserInputError: The runs are not all of the experiment's, or lack what a claim is about.
+        StorageError: A file cannot be written.
+    """
+    _require_complete(folders, experiment)
+    results = _load(replication, folders)
+    _require_runs_of(replication, experiment, results)
+    compare(replication, results)
+    pages.judge(replication, _load_stored(replication) | {experiment: results})
+    results.save(replication.results, experiment)
+
+
+def rebuild(replication: Replication) -> None:
+    """Make everything that is made from the stored results.
+
+    Raises:
+        UserInputError: Stored results or claims.yaml are damaged.
+        StorageError: A file cannot be written.
+    """
+    stored = _load_stored(replication)
+    judged = pages.judge(replication, stored)
+    folder = replication.results
+    for name in replication.figures:
+        if name in stored:
+            panels = compare(replication, stored[name])
+            with telling(folder):
+                draw(replication, panels, name, folder / f"{name}.png")
+            latex = tables(replication, panels, name).latex
+            write_atomically(folder / f"{name}.tex", f"{latex}\n".encode())
+            print(f"{name}: {len(stored[name].runs)} runs")
+        else:
+            for suffix in ("png", "tex"):
+                (folder / f"{name}.{suffix}").unlink(missing_ok=True)
+    pages.fill(replication, stored, judged)
+
+
+def _load_stored(replication: Replication) -> dict[str, Results]:
+    """Load the stored results of every experiment that has some, by its name."""
+    found = {name: Results.find(replication.results, name) for name in replication.figures}
+    return {name: results for name, results in found.items() if results is not None}
+
+
+def _require_complete(folders: Sequence[Path], experiment: str) -> None:
+    """Refuse to store runs of which some have not ended, or none."""
+    incomplete = find_incomplete(folders)
+    if incomplete or not folders:
+        found = f"{str(incomplete[0])!r} has not ended" if incomplete else "there are none"
+        raise UserInputError(
+            f"--store={experiment} is not allowed: RUNS must all have ended, but {found}."
+        )
+
+
+def _require_runs_of(replication: Replication, experiment: str, results: Results) -> None:
+    """Refuse to store what the experiment's own command would not have run."""
+    varied = {*replication.compared_keys, *replication.also_differ, "seed", *CHANGEABLE}
+    overrides = [f"+experiment={experiment}"]
+    config = cli.compose_config(replication.package, replication.schema, overrides)
+    for key, value in config.to_run_config().items():
+        if key in varied or key not in results.keys:
+            continue
+        others = [other for other in results.runs[key].unique().tolist() if other != value]
+        if others:
+            raise UserInputError(
+                f"--store={experiment} is not allowed: {key} of RUNS must be {value!r}, as in that "
+                f"experiment, but is {others[0]!r}."
+            )
+
+
+def main(replication: Replication, arguments: Sequence[str]) -> int:
+    """Run the command line of a baseline; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {replication.package}.report", description=_describe(replication)
+    )
+    parser.add_argument("runs", nargs="*", type=Path, help="folders that hold runs")
+    parser.add_argument(
+        "--output", type=Path, help="folder for figure and tables (default: the first of RUNS)"
+    )
+    parser.add_argument(
+        "--store", choices=replication.figures, help="keep RUNS as the results of this experiment"
+    )
+    options = parser.parse_intermixed_args(arguments)
+    try:
+        if options.store:
+            store(replication, options.runs, options.store)
+        if options.runs:
+            output = options.output or options.runs[0]
+            report_runs(replication, options.runs, output, options.store or "figure")
+        if options.store or not options.runs:
+            rebuild(replication)
+    except UserInputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except StorageError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _describe(replication: Replication) -> str:
+    return (
+        "Without arguments, make everything anew that is made from the stored results: figures, "
+        "tables, claims.json, and the parts of the README and of "
+        f"{replication.page.parent.name}/{replication.page.name} that show them. With RUNS, the "
+        "folders of some runs, make the figure and the tables of those."
+    )

@@ -1,0 +1,188 @@
+"""The tables of a comparison: what every arm reached, and paired differences to one of them."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.analysis.results import Results
+from common.analysis.runs import TAIL
+from common.analysis.statistics import (
+    Curve,
+    Estimate,
+    best,
+    estimate,
+    last,
+    paired_difference,
+    rounds_to_target,
+    tail_mean,
+)
+from common.analysis.tables import latex_table, markdown_table
+from common.replication.comparison import Panels, arms_with, by_metric
+from common.replication.definition import FigureOf, Replication, Statistic
+from common.replication.metrics import TEST_ACCURACY, Metric
+
+
+class Tables(NamedTuple):
+    """The tables of a comparison, below each other.
+
+    Attributes:
+        markdown: For a page or a terminal.
+        latex: For a paper.
+    """
+
+    markdown: str
+    latex: str
+
+
+class _Table(NamedTuple):
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+class _Reduction(NamedTuple):
+    """A number of a learning curve, and what it is called."""
+
+    name: str
+    metric: Metric
+    of_curve: Callable[[Curve], float]
+
+
+def _megabytes(curve: Curve) -> float:
+    return float(curve.sum()) / 1e6
+
+
+_BYTES_UP: Final = Metric("bytes_up", "MB up", (0, math.inf), (",.1f", ",.1f"))
+_BYTES_DOWN: Final = Metric("bytes_down", "MB down", (0, math.inf), (",.1f", ",.1f"))
+_REDUCTIONS: Final[dict[Statistic, _Reduction]] = {
+    "best": _Reduction("Best round", TEST_ACCURACY, best),
+    "last": _Reduction("Last round", TEST_ACCURACY, last),
+    "bytes_up": _Reduction("Sent by all clients in all rounds", _BYTES_UP, _megabytes),
+    "bytes_down": _Reduction("Sent to all clients in all rounds", _BYTES_DOWN, _megabytes),
+}
+
+
+def tables(replication: Replication, panels: Panels, experiment: str) -> Tables:
+    """Return means of the last rounds with intervals, and paired differences of accuracies.
+
+    Args:
+        replication: Has the metrics and the figures.
+        panels: What to compare.
+        experiment: Its figure may ask for more, see
+            :class:`common.replication.definition.FigureOf`.
+    """
+    figure = replication.figures.get(experiment, FigureOf("", ""))
+    made = [_tail_means(panels, TEST_ACCURACY)]
+    if any(len(arms) > 1 for arms in panels.values()):
+        made.append(_differences(panels, figure.reference))
+    others = [metric for metric in replication.metrics if metric != TEST_ACCURACY]
+    made += [_tail_means(arms, metric) for metric, arms in by_metric(panels, others).items()]
+    made += [_reduced(panels, _REDUCTIONS[statistic]) for statistic in figure.statistics]
+    if figure.target is not None:
+        made.append(_rounds_to(panels, figure.target))
+    return Tables(
+        "\n\n".join(f"{t.caption}\n\n{markdown_table(t.header, t.rows)}" for t in made),
+        "\n\n".join(f"% {t.caption}\n{latex_table(t.header, t.rows)}" for t in made),
+    )
+
+
+def _tail_means(panels: Panels, metric: Metric) -> _Table:
+    seeds = _seeds(panels)
+    caption = f"Mean over the {_last_rounds(panels)} of {_name_seeds(seeds)}{_interval(seeds)}:"
+    return _means_over_seeds(panels, caption, metric, tail_mean)
+
+
+def _reduced(panels: Panels, reduction: _Reduction) -> _Table:
+    seeds = _seeds(panels)
+    mean = "mean of " if len(seeds) > 1 else ""
+    caption = f"{reduction.name}, {mean}{_name_seeds(seeds)}{_interval(seeds)}:"
+    having = arms_with(panels, reduction.metric)
+    return _means_over_seeds(having, caption, reduction.metric, reduction.of_curve)
+
+
+def _means_over_seeds(
+    panels: Panels, caption: str, metric: Metric, of_curve: Callable[[Curve], float]
+) -> _Table:
+    def cell(_: str, runs: Results) -> str:
+        return _in_digits(estimate(_by_seed(runs, metric, of_curve)), metric)
+
+    label = f"{metric.label} (%)" if metric.is_share else metric.label
+    return _Table(caption, [label, *panels], _by_arm(panels, cell))
+
+
+def _differences(panels: Panels, named: str | None) -> _Table:
+    arms = _arms(panels)
+    reference = named if named in arms else arms[0]
+
+    def cell(title: str, runs: Results) -> str:
+        other = panels[title].get(reference)
+        if other is None:
+            return ""
+        if other is runs:
+            return "0"
+        if other.seeds != runs.seeds:
+            return "other seeds"
+        means = [_by_seed(arm, TEST_ACCURACY, tail_mean) for arm in (runs, other)]
+        return _in_digits(paired_difference(*means), TEST_ACCURACY, sign="+")
+
+    whose = reference if reference == named else "the arm of the first row"
+    interval = ", seed by seed, with its 95 % interval" if len(_seeds(panels)) > 1 else ""
+    caption = f"Difference to {whose}, in percentage points{interval}:"
+    return _Table(caption, ["points", *panels], _by_arm(panels, cell))
+
+
+def _rounds_to(panels: Panels, target: float) -> _Table:
+    def cell(_: str, runs: Results) -> str:
+        rounds = [rounds_to_target(curve, target) for curve in runs.curves(TEST_ACCURACY.name)]
+        return ", ".join(f"{r:.1f}" if np.isfinite(r) else "not reached" for r in rounds)
+
+    caption = f"Rounds to {100 * target:g} % test accuracy:"
+    return _Table(caption, ["rounds, a number a seed", *panels], _by_arm(panels, cell))
+
+
+def _by_arm(panels: Panels, cell: Callable[[str, Results], str]) -> list[list[str]]:
+    return [
+        [arm, *(cell(title, arms[arm]) if arm in arms else "" for title, arms in panels.items())]
+        for arm in _arms(panels)
+    ]
+
+
+def _arms(panels: Panels) -> list[str]:
+    return list(dict.fromkeys(arm for arms in panels.values() for arm in arms))
+
+
+def _by_seed(
+    runs: Results, metric: Metric, of_curve: Callable[[Curve], float]
+) -> NDArray[np.float64]:
+    return np.array([of_curve(curve) for curve in runs.curves(metric.name)])
+
+
+def _in_digits(mean: Estimate, metric: Metric, sign: str = "") -> str:
+    scale = 100 if metric.is_share else 1
+    of_mean, of_half = metric.digits
+    number, half = f"{scale * mean.value:{sign}{of_mean}}", scale * (mean.high - mean.low) / 2
+    return number if np.isnan(half) else f"{number} ± {half:{of_half}}"
+
+
+def _seeds(panels: Panels) -> list[int]:
+    return sorted({seed for arms in panels.values() for arm in arms.values() for seed in arm.seeds})
+
+
+def _name_seeds(seeds: Sequence[int]) -> str:
+    return f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds"
+
+
+def _interval(seeds: Sequence[int]) -> str:
+    return ", ± the 95 % interval" if len(seeds) > 1 else ""
+
+
+def _last_rounds(panels: Panels) -> str:
+    """Say what the mean of an arm is over, where one may have fewer rounds than others."""
+    arms = [runs for arms in panels.values() for runs in arms.values()]
+    counts = {min(TAIL, runs.curves(TEST_ACCURACY.name).shape[1]) for runs in arms}
+    most = max(counts)
+    last_rounds = f"last {most} rounds" if most > 1 else "last round"
+    return last_rounds if len(counts) == 1 else f"{last_rounds}, or all of fewer,"

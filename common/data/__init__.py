@@ -1,11 +1,12 @@
 """Data set name -> arrays. One file per source of data."""
 
-from common.data.arrays import ArrayDataset
+from common.data.arrays import ArrayDataset, ImageDataset
 from common.data.femnist import femnist
+from common.data.images import load_images
 from common.data.mnist import mnist
 from common.data.synthetic import synthetic, synthetic_iid
 
-__all__ = ["ArrayDataset", "load", "synthetic", "synthetic_iid"]
+__all__ = ["ArrayDataset", "ImageDataset", "load", "load_images", "synthetic", "synthetic_iid"]
 
 _LOADERS = {"femnist": femnist, "mnist": mnist}
 

@@ -13,16 +13,20 @@ read all of them at the start of every worker would undo what the mapping saves.
 import json
 import os
 import shutil
+import sys
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from types import TracebackType
+from typing import Any, NamedTuple, Self
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from common.data.npy import Layout, NpyWriter
 from common.durable import sync_folder
 from common.errors import UserInputError
 
@@ -31,16 +35,16 @@ Arrays = dict[str, NDArray[Any]]
 _CONTENTS = "contents.json"
 
 
-class Layout(NamedTuple):
-    """What an array of examples is.
+class Copy(NamedTuple):
+    """Arrays in the cache.
 
     Attributes:
-        dtype: Type of its elements.
-        example_shape: Its shape but for the first axis, which counts the examples.
+        arrays: The arrays by name, memory-mapped read-only.
+        remarks: What was noticed when they were decoded.
     """
 
-    dtype: type[np.generic]
-    example_shape: tuple[int, ...]
+    arrays: Arrays
+    remarks: list[str]
 
 
 def image_layouts(image_shape: tuple[int, ...]) -> dict[str, Layout]:
@@ -71,16 +75,107 @@ def memory_mapped(
         UserInputError: The cache folder cannot be written, or is full.
     """
     folder = _cache_folder() / key
-    arrays = _read(folder, layouts)
-    if arrays is not None:
-        return arrays
-    # Now, because once there is a copy again it may be another process's, and good.
-    _discard(folder)
-    _write(folder, decode())
-    arrays = _read(folder, layouts)
-    if arrays is None:
-        raise _unusable("what was written cannot be read back")
-    return arrays
+    copy = _read(folder, layouts)
+    if copy is None:
+        # Now, because once there is a copy again it may be another process's, and good.
+        _discard(folder)
+        arrays = decode()
+
+        def write(writer: ArrayWriter) -> list[str]:
+            writer.append(arrays)
+            return []
+
+        copy = _write(folder, layouts, write)
+    return copy.arrays
+
+
+def memory_mapped_in_parts(
+    key: str, layouts: Mapping[str, Layout], decode: Callable[["ArrayWriter"], list[str]]
+) -> Copy:
+    """Return the arrays that ``decode`` writes part by part: :func:`memory_mapped` for large ones.
+
+    Of several processes one decodes, and the others wait for it. What is left of an attempt that
+    was killed is deleted.
+
+    Args:
+        key: Names the arrays; a change of their source or of the decoding must change it.
+        layouts: What the arrays are, by name.
+        decode: Gives the arrays to a writer, and returns the remarks to be kept with them.
+
+    Raises:
+        UserInputError: The cache folder cannot be written, or has too little space.
+    """
+    folder = _cache_folder() / key
+    copy = _read(folder, layouts)
+    if copy is not None:
+        return copy
+    with _locked(folder) as is_alone:
+        copy = _read(folder, layouts)
+        if copy is None:
+            _discard(folder)
+            if is_alone:
+                _delete_unfinished(folder)
+            copy = _write(folder, layouts, decode)
+    return copy
+
+
+class ArrayWriter:
+    """Writes the arrays of a copy part by part, in a ``with`` block.
+
+    Args:
+        folder: Where their files are made.
+        layouts: What the arrays are, by name.
+    """
+
+    def __init__(self, folder: Path, layouts: Mapping[str, Layout]) -> None:
+        self._folder = folder
+        self._layouts = layouts
+        self._writers: dict[str, NpyWriter] = {}
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        with _telling():
+            for name, layout in self._layouts.items():
+                writer = NpyWriter(self._folder / f"{name}.npy", layout)
+                self._writers[name] = self._open.enter_context(writer)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with _telling():
+            self._open.__exit__(kind, error, traceback)
+
+    def require_space(self, num_examples: int) -> None:
+        """Refuse to start what cannot be finished.
+
+        Args:
+            num_examples: How many examples there will be at most.
+
+        Raises:
+            UserInputError: The disk has no space for so many.
+        """
+        need = num_examples * sum(layout.example_bytes for layout in self._layouts.values())
+        with _telling():
+            free = shutil.disk_usage(self._folder).free
+        if need > free:
+            raise _unusable(f"{need / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free")
+
+    def append(self, examples: Mapping[str, NDArray[Any]]) -> None:
+        """Add examples to the end of the arrays.
+
+        Args:
+            examples: The examples by the arrays' names, of the layouts promised.
+
+        Raises:
+            UserInputError: They cannot be written, such as on a full disk.
+        """
+        with _telling():
+            for name, writer in self._writers.items():
+                writer.append(examples[name])
 
 
 def _cache_folder() -> Path:
@@ -103,8 +198,54 @@ def _unusable(reason: str) -> UserInputError:
     )
 
 
-def _read(folder: Path, layouts: Mapping[str, Layout]) -> Arrays | None:
+@contextmanager
+def _telling() -> Iterator[None]:
+    """Say in one sentence that the cache folder cannot be used."""
+    try:
+        yield
+    except OSError as error:
+        raise _unusable(error.strerror or str(error)) from None
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Wait until no other process writes a folder; yield whether none does.
+
+    That is not certain where the file system has no locks. Then two may write it, and either
+    copy is as good.
+    """
+    with _telling():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(f"{folder}.lock")
+    try:
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            print(f"waiting for another process, which writes {str(folder)!r}", file=sys.stderr)
+            lock.acquire()
+    except (OSError, NotImplementedError):
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def _read(folder: Path, layouts: Mapping[str, Layout]) -> Copy | None:
     """Map the arrays of a folder; None if it has none, or not the ones expected."""
+    arrays = _map(folder, layouts)
+    if arrays is None:
+        return None
+    try:
+        contents = (folder / _CONTENTS).read_bytes()
+        copy = Copy(arrays, json.loads(contents)["remarks"])
+        return copy if contents == _contents(copy) else None
+    except Exception:  # Among them those of a JSON file with something else in it.
+        return None
+
+
+def _map(folder: Path, layouts: Mapping[str, Layout]) -> Arrays | None:
     arrays: Arrays = {}
     try:
         for name, layout in layouts.items():
@@ -117,64 +258,74 @@ def _read(folder: Path, layouts: Mapping[str, Layout]) -> Arrays | None:
             if file.stat().st_size != array.offset + array.nbytes:
                 return None
             arrays[name] = array
-        if json.loads((folder / _CONTENTS).read_bytes()) != _contents(arrays):
-            return None
     except Exception:  # numpy raises half a dozen unrelated types for a damaged file.
         return None
     return arrays
 
 
-def _contents(arrays: Mapping[str, NDArray[Any]]) -> dict[str, dict[str, int]]:
+def _contents(copy: Copy) -> bytes:
     """Return the number of examples of each array, and the checksum if that is read quickly."""
-    return {
+    arrays = {
         name: {"examples": len(array)}
         | ({"crc32": zlib.crc32(np.ascontiguousarray(array).data)} if array.ndim == 1 else {})
-        for name, array in arrays.items()
+        for name, array in copy.arrays.items()
     }
+    return json.dumps({"arrays": arrays, "remarks": copy.remarks}).encode()
 
 
 def _discard(folder: Path) -> None:
     """Take a copy away from under its name at once, then delete it."""
     if not os.path.lexists(folder):
         return
-    try:
+    with _telling():
         rubbish = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
         with suppress(FileNotFoundError):  # Another process was first.
             folder.rename(rubbish / folder.name)
-    except OSError as error:
-        raise _unusable(error.strerror or str(error)) from None
     shutil.rmtree(rubbish, ignore_errors=True)
 
 
-@contextmanager
-def _synced(path: Path) -> Iterator[BinaryIO]:
-    """Open a file to write it, which is on the disk in the end."""
-    with path.open("wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
+def _delete_unfinished(folder: Path) -> None:
+    """Delete what processes that were killed have left beside a folder."""
+    with _telling():
+        for unfinished in folder.parent.glob(f"{folder.name}-{'?' * 8}"):
+            shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _write(folder: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+def _write(
+    folder: Path, layouts: Mapping[str, Layout], decode: Callable[[ArrayWriter], list[str]]
+) -> Copy:
     """Write all arrays or none: a folder under its final name is always whole.
 
     Everything is on the disk before it gets that name, so that this holds after a crash of the
     machine, too.
     """
-    try:
+    with _telling():
         folder.parent.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
-        try:
-            for name, array in arrays.items():
-                with _synced(unfinished / f"{name}.npy") as file:
-                    np.save(file, np.ascontiguousarray(array), allow_pickle=False)
-            with _synced(unfinished / _CONTENTS) as file:
-                file.write(json.dumps(_contents(arrays)).encode())
-            sync_folder(unfinished)
-            unfinished.rename(folder)
-            sync_folder(folder.parent)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        with ArrayWriter(unfinished, layouts) as writer:
+            remarks = decode(writer)
+        arrays = _map(unfinished, layouts)
+        if arrays is not None:
+            _publish(unfinished, folder, _contents(Copy(arrays, remarks)))
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    copy = _read(folder, layouts)
+    if copy is None:
+        raise _unusable("what was written cannot be read back")
+    return copy
+
+
+def _publish(unfinished: Path, folder: Path, contents: bytes) -> None:
+    """Give a copy its name; if there is one already, another process was first, and it is kept."""
+    try:
+        with (unfinished / _CONTENTS).open("wb") as file:
+            file.write(contents)
+            file.flush()
+            os.fsync(file.fileno())
+        sync_folder(unfinished)
+        unfinished.rename(folder)
+        sync_folder(folder.parent)
     except OSError as error:
-        if not folder.is_dir():  # Otherwise another process was first: its copy is as good.
+        if not folder.is_dir():
             raise _unusable(error.strerror or str(error)) from None

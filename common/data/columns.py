@@ -28,8 +28,8 @@ def decode_labels(split: Split, column: str, num_classes: int) -> NDArray[np.int
     if wrong.any():
         row = int(wrong.argmax())
         raise split.refused(
-            f"must have labels from 0 to {num_classes - 1} in the column {column!r}, and row {row} "
-            f"(counted from 0) has {labels[row]}"
+            f"must have labels from 0 to {num_classes - 1} in the column {column!r}, and row "
+            f"{split.first_row + row} (counted from 0) has {labels[row]}"
         )
     return labels.astype(np.int64)
 
@@ -56,11 +56,7 @@ def decode_images(
     Raises:
         UserInputError: There is no such column, or an image that is not allowed.
     """
-    stored = _column(split.table, column)
-    if stored is None or not _holds_bytes(stored.type):
-        raise split.refused(f"must have one column {column!r} of structs with binary 'bytes'")
-    encoded = pc.struct_field(stored, "bytes")
-    _refuse_nulls(split, encoded, column)
+    encoded = encoded_images(split, column)
     channels = () if mode == "L" else (len(mode),)
     chosen = range(len(encoded)) if rows is None else rows
     images = np.empty((len(chosen), height, width, *channels), dtype=np.uint8)
@@ -70,9 +66,27 @@ def decode_images(
         except ValueError as problem:
             raise split.refused(
                 f"must have whole PNGs of {height} x {width} pixels in {_IN_WORDS[mode]} in the "
-                f"column {column!r}, and row {row} (counted from 0) is {problem}"
+                f"column {column!r}, and row {split.first_row + row} (counted from 0) is {problem}"
             ) from None
     return images
+
+
+def encoded_images(split: Split, column: str) -> pa.ChunkedArray:
+    """Return the encoded images of a split, binary, none of them missing.
+
+    Args:
+        split: Holds images in the Hugging Face schema, structs with the field ``bytes``.
+        column: Name of the images' column.
+
+    Raises:
+        UserInputError: There is no such column, or a row has no image.
+    """
+    stored = _column(split.table, column)
+    if stored is None or not _holds_bytes(stored.type):
+        raise split.refused(f"must have one column {column!r} of structs with binary 'bytes'")
+    encoded = pc.struct_field(stored, "bytes")
+    _refuse_nulls(split, encoded, column)
+    return encoded
 
 
 def _column(table: pa.Table, name: str) -> pa.ChunkedArray | None:
@@ -92,6 +106,6 @@ def _refuse_nulls(split: Split, values: pa.ChunkedArray, column: str) -> None:
     if values.null_count:
         row = pc.index(values.is_null(), True).as_py()
         raise split.refused(
-            f"must have a value in every row of the column {column!r}, and row {row} (counted "
-            "from 0) has none"
+            f"must have a value in every row of the column {column!r}, and row "
+            f"{split.first_row + row} (counted from 0) has none"
         )

@@ -1,44 +1,79 @@
 """Data sets as stored: parquet files in the Hugging Face schema, on disk or from the hub."""
 
-import errno
 import hashlib
 import os
 import urllib.request
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any, Protocol
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from common.data import parquet
 from common.errors import UserInputError
 
-# More than any data set that is decoded as a whole has. A few bytes of a parquet file can stand for
-# any number of equal rows.
-MOST_ROWS = 2_000_000
-MOST_BYTES = 2**29
-# Few, for each of them may be large.
-_BATCH = 32
+# Rows that are read at once of a data set that is streamed from the hub's client.
+_HUB_BATCH = 32
 
 
 @dataclass(frozen=True)
 class Split:
-    """One split of a data set as stored, its images still encoded.
+    """One split of a data set as stored, or some consecutive rows of it, images still encoded.
 
     Attributes:
         dataset: Name of the data set, the value of the key ``dataset``.
         source: The file, or the data set's name on the hub.
         table: The rows, at least one.
+        first_row: Of the source, the row that is the first one of the table, counted from 0.
     """
 
     dataset: str
     source: str
     table: pa.Table
+    first_row: int = 0
 
     def refused(self, rule: str) -> UserInputError:
         """Return the error that says what this split must be, and is not."""
-        return _refused(self.dataset, self.source, rule)
+        return refused(self.dataset, self.source, rule)
+
+
+class StoredSplit(Protocol):
+    """One split of a data set as stored, of any size."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells what is stored from anything else, without reading it."""
+
+    def pieces(self, columns: Sequence[str]) -> Iterator[Split]:
+        """Yield all rows, at least one, few at a time.
+
+        Args:
+            columns: What to read, a field of a struct as "column.field". Those that there are not
+                are not in the tables, either; others may be.
+
+        Raises:
+            UserInputError: They cannot be read, or there are no rows.
+        """
+
+
+@dataclass(frozen=True)
+class HubSplit:
+    """A split on the Hugging Face hub.
+
+    Attributes:
+        repository: Name of the data set there.
+        split: Name of the split there.
+        config: Which of the data set's configurations, if it has several.
+        files: Which files are the split's, a pattern, if the client would otherwise download
+            those of all splits.
+    """
+
+    repository: str
+    split: str
+    config: str | None = None
+    files: str | None = None
 
 
 def load_split(name: str, hub_name: str, split: str, columns: Sequence[str]) -> Split:
@@ -54,133 +89,140 @@ def load_split(name: str, hub_name: str, split: str, columns: Sequence[str]) -> 
     Raises:
         UserInputError: The split is neither on disk nor reachable, cannot be read, or has no rows.
     """
-    file = _local_file(name, split)
+    file = find(Path(name) / f"{split}.parquet")
     if file is not None:
-        table, source = _read_parquet(name, file, columns), str(file)
+        source = str(file)
+        try:
+            table = parquet.read_table(file, columns)
+        except parquet.NotAllowedError as error:
+            raise refused(name, source, str(error)) from None
     else:
-        table, source = _from_hub(name, hub_name, split), f"{hub_name}/{split}"
-    if table.num_columns > 0 and table.num_rows == 0:
-        raise _refused(name, source, "must have at least one row")
+        hub = HubSplit(hub_name, split)
+        places = f"at $FLOWERBED_DATA/{name}/{split}.parquet"
+        table, source = _from_hub(name, hub, places)[:], f"{hub_name}/{split}"
+        if table.num_rows == 0:
+            raise refused(name, source, "must have at least one row")
     return Split(name, source, table)
 
 
-def _refused(name: str, source: str, rule: str) -> UserInputError:
-    return UserInputError(f"dataset={name!r} cannot be loaded: {source!r} {rule}.")
+def find_parquet(dataset: str, folder: str, split: str) -> StoredSplit | None:
+    """Return a split that is on disk as parquet files, whole or not; None if there are none.
 
+    Args:
+        dataset: Value of the key ``dataset``.
+        folder: Below ``$FLOWERBED_DATA``; may hold ``<split>.parquet`` or, as the hub's data sets
+            are stored, ``<split>-00000-of-00014.parquet`` and so on.
+        split: Name of the split, e.g. "validation".
 
-def _read_parquet(name: str, file: Path, columns: Sequence[str]) -> pa.Table:
-    try:
-        if file.exists() and not file.is_file():  # To open a pipe would be to wait for its writer.
-            raise OSError(errno.EINVAL, "it is no file")
-        with file.open("rb") as stream:
-            metadata = pq.read_metadata(stream)
-            leaves = _leaves(metadata.schema, columns)
-            # Of the metadata of row groups and columns nothing is asked: where that is damaged,
-            # pyarrow ends the process.
-            if metadata.num_rows > MOST_ROWS:
-                raise _too_much()
-            # Repeated values are read once, and expanded if there is room for them.
-            dictionaries = [leaf for leaf in leaves if _is_bytes(metadata.schema, leaves[leaf])]
-            parquet = pq.ParquetFile(
-                stream,
-                metadata=metadata,
-                page_checksum_verification=True,
-                read_dictionary=dictionaries,
-            )
-            batches = list(_expanded(_batches(parquet, list(leaves))))
-            if not batches:
-                return parquet.schema_arrow.empty_table()
-            return pa.Table.from_batches(batches)
-    except _NotAllowedError as error:
-        raise _refused(name, str(file), str(error)) from None
-    except Exception as error:  # Arrow raises a dozen unrelated types for a damaged file.
-        rule = f"must be a parquet file, whole and readable ({_reason(error)})"
-        raise _refused(name, str(file), rule) from None
-
-
-class _NotAllowedError(Exception):
-    """What is wrong with a file that may well be whole; the message says what it must be."""
-
-
-def _too_much() -> _NotAllowedError:
-    mebibytes = MOST_BYTES // 2**20
-    return _NotAllowedError(f"must have at most {MOST_ROWS:,} rows and {mebibytes:,} MiB of them")
-
-
-def _leaves(schema: pq.ParquetSchema, columns: Sequence[str]) -> dict[str, int]:
-    """Return the place of each column that can be read, by name.
-
-    Left out are those that are not there and those of which a single row can take any amount of
-    memory: there is no reader of lists, nor of values of a fixed length, which have it when they
-    are null, too.
+    Raises:
+        UserInputError: Some of those files are missing, or ``FLOWERBED_DATA`` is not a folder.
     """
-    leaves = {}
-    paths = [schema.column(index).path for index in range(len(schema))]
-    for name in columns:
-        # As pyarrow does it: a name stands for everything below it.
-        found = [i for i, path in enumerate(paths) if f"{path}.".startswith(f"{name}.")]
-        if len(found) == 1 and paths[found[0]] == name:
-            column = schema.column(found[0])
-            if column.max_repetition_level == 0 and column.physical_type != "FIXED_LEN_BYTE_ARRAY":
-                leaves[name] = found[0]
-    return leaves
+    file = find(Path(folder) / f"{split}.parquet")
+    if file is not None:
+        return _ParquetFiles(dataset, (file,))
+    parent = find(Path(folder))
+    if parent is None or not parent.is_dir():
+        return None
+    files = sorted(parent.glob(f"{split}-{5 * '[0-9]'}-of-{5 * '[0-9]'}.parquet"))
+    if not files:
+        return None
+    total = int(files[0].stem[-5:])
+    wanted = {parent / f"{split}-{i:05}-of-{total:05}.parquet" for i in range(total)}
+    if set(files) != wanted:
+        name = min(set(files) ^ wanted).name
+        raise refused(
+            dataset,
+            str(parent),
+            f"must hold all {total} files of {split}-00000-of-{total:05}.parquet and so on, and no "
+            f"others of that kind: {name!r} is {'one' if parent / name in files else 'missing'}",
+        )
+    return _ParquetFiles(dataset, tuple(files))
 
 
-def _is_bytes(schema: pq.ParquetSchema, leaf: int) -> bool:
-    return bool(schema.column(leaf).physical_type == "BYTE_ARRAY")
+@dataclass(frozen=True)
+class _ParquetFiles:
+    dataset: str
+    files: tuple[Path, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        return hashed(_identity(self.dataset, file) for file in self.files)
+
+    def pieces(self, columns: Sequence[str]) -> Iterator[Split]:
+        is_empty = True
+        for file in self.files:
+            first_row = 0
+            try:
+                for batch in parquet.read_batches(file, columns):
+                    table = pa.Table.from_batches([batch])
+                    yield Split(self.dataset, str(file), table, first_row)
+                    first_row += batch.num_rows
+                    is_empty = False
+            except parquet.NotAllowedError as error:
+                raise refused(self.dataset, str(file), str(error)) from None
+        if is_empty:
+            raise refused(self.dataset, str(self.files[0]), "must have at least one row")
 
 
-def _batches(parquet: pq.ParquetFile, leaves: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    # Arrow cannot put nested dictionaries of several row groups into one batch.
-    for group in range(parquet.num_row_groups):
-        yield from parquet.iter_batches(_BATCH, row_groups=[group], columns=leaves)
+class HubRows:
+    """A stored split that is on the hub, downloaded once it is read.
+
+    Args:
+        dataset: Value of the key ``dataset``.
+        hub: Where on the hub it is.
+        places: Where else it could have been, for the error.
+    """
+
+    # What the hub has is not asked: a decoded copy must do without a network.
+    fingerprint = "hub"
+
+    def __init__(self, dataset: str, hub: HubSplit, places: str) -> None:
+        self._dataset = dataset
+        self._hub = hub
+        self._places = places
+
+    @cached_property
+    def _rows(self) -> Any:
+        return _from_hub(self._dataset, self._hub, self._places)
+
+    def pieces(self, columns: Sequence[str]) -> Iterator[Split]:
+        """Yield all rows, as documented for a stored split."""
+        source = f"{self._hub.repository}/{self._hub.split}"
+        names = {column.partition(".")[0] for column in columns}
+        rows = self._rows.select_columns([n for n in self._rows.column_names if n in names])
+        for first_row in range(0, len(rows), _HUB_BATCH):
+            yield Split(self._dataset, source, rows[first_row : first_row + _HUB_BATCH], first_row)
+        if len(rows) == 0:
+            raise refused(self._dataset, source, "must have at least one row")
 
 
-def _expanded(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Yield batches whose dictionaries are expanded, unless they are too large all together."""
-    rows = size = 0
-    for batch in batches:
-        rows += batch.num_rows
-        size += sum(_expanded_size(column) for column in batch.columns)
-        if rows > MOST_ROWS or size > MOST_BYTES:
-            raise _too_much()
-        columns = [_expand(column) for column in batch.columns]
-        yield pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+def refused(dataset: str, source: str, rule: str) -> UserInputError:
+    """Return the error that says what the source of a data set must be, and is not."""
+    return UserInputError(f"dataset={dataset!r} cannot be loaded: {source!r} {rule}.")
 
 
-def _expanded_size(values: pa.Array) -> int:
-    """Return the bytes that values take without dictionaries."""
-    if pa.types.is_struct(values.type):
-        return sum(_expanded_size(values.field(i)) for i in range(values.type.num_fields))
-    if pa.types.is_dictionary(values.type):
-        lengths = pc.take(pc.binary_length(values.dictionary), values.indices)
-        return int(pc.sum(lengths).as_py() or 0) + int(values.indices.nbytes)
-    return int(values.nbytes)
-
-
-def _expand(values: pa.Array) -> pa.Array:
-    if pa.types.is_struct(values.type):
-        fields = [values.type.field(i).name for i in range(values.type.num_fields)]
-        children = [_expand(values.field(i)) for i in range(len(fields))]
-        return pa.StructArray.from_arrays(children, fields, mask=values.is_null())
-    return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
-
-
-def _from_hub(name: str, hub_name: str, split: str) -> pa.Table:
+def _from_hub(dataset: str, hub: HubSplit, places: str) -> Any:
+    """Return the rows of a split as the hub's client has them, slices of which are tables."""
     if not _hub_is_reachable():
         # Only what the hub client has downloaded before; otherwise it would retry for half a
         # minute. The variable is read when the client is imported.
         os.environ["HF_HUB_OFFLINE"] = "1"
     import datasets
 
+    options: dict[str, Any] = {}
+    if hub.config is not None:
+        options["name"] = hub.config
+    if hub.files is not None:  # The client would miss the other splits.
+        options |= {"data_files": {hub.split: hub.files}, "verification_mode": "no_checks"}
     try:
-        return datasets.load_dataset(hub_name, split=split).with_format("arrow")[:]
+        rows = datasets.load_dataset(hub.repository, split=hub.split, **options)
+        return rows.with_format("arrow")
     except Exception as error:  # The hub client raises a dozen unrelated types when offline.
         root = os.environ.get("FLOWERBED_DATA")
         raise UserInputError(
-            f"dataset={name!r} cannot be loaded: it must be at $FLOWERBED_DATA/{name}/{split}"
-            f".parquet (FLOWERBED_DATA is {repr(root) if root else 'not set'}), or the Hugging "
-            f"Face hub must be reachable, where it is {hub_name!r} ({type(error).__name__})."
+            f"dataset={dataset!r} cannot be loaded: it must be {places} (FLOWERBED_DATA is "
+            f"{repr(root) if root else 'not set'}), or the Hugging Face hub must be reachable, "
+            f"where it is {hub.repository!r} ({type(error).__name__})."
         ) from None
 
 
@@ -199,39 +241,40 @@ def fingerprint(name: str, splits: tuple[str, ...]) -> str:
     Raises:
         UserInputError: One of them cannot be reached.
     """
-    parts = [name]
-    for split in splits:
-        local = _local_file(name, split)
-        if local is None:
-            parts.append("hub")
-        else:
-            try:
-                status = local.stat()
-            except OSError as error:
-                rule = f"must be a parquet file, whole and readable ({_reason(error)})"
-                raise _refused(name, str(local), rule) from None
-            parts.append(f"{local.resolve()}:{status.st_size}:{status.st_mtime_ns}")
+    files = [find(Path(name) / f"{split}.parquet") for split in splits]
+    return hashed([name, *(_identity(name, file) if file else "hub" for file in files)])
+
+
+def hashed(parts: Iterable[str]) -> str:
+    """Return 16 hexadecimal digits that stand for some lines of text."""
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def _local_file(name: str, split: str) -> Path | None:
-    """Return what is at the place for a split, be it a file that can be read or not."""
+def _identity(dataset: str, file: Path) -> str:
+    try:
+        status = file.stat()
+    except OSError as error:
+        raise refused(dataset, str(file), str(parquet.not_readable(error))) from None
+    return f"{file.resolve()}:{status.st_size}:{status.st_mtime_ns}"
+
+
+def find(place: Path) -> Path | None:
+    """Return what is at a place below ``$FLOWERBED_DATA``, be it something to be read or not.
+
+    Raises:
+        UserInputError: ``FLOWERBED_DATA`` is not a folder that can be read.
+    """
     root = os.environ.get("FLOWERBED_DATA")
     if not root:
         return None
     try:
-        file = Path(root).expanduser() / name / f"{split}.parquet"
-        file.lstat()
+        found = Path(root).expanduser() / place
+        found.lstat()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, RuntimeError) as error:  # The latter if "~name" is nobody's home.
         raise UserInputError(
             f"FLOWERBED_DATA={root!r} is not allowed: it must be a folder that can be read "
-            f"({_reason(error)})."
+            f"({parquet.reason(error)})."
         ) from None
-    return file
-
-
-def _reason(error: Exception) -> str:
-    """Return the system's words for what failed, or the type of an error that has none."""
-    return getattr(error, "strerror", None) or type(error).__name__
+    return found

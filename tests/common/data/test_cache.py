@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.data.cache import Layout, memory_mapped
+from common.data.cache import memory_mapped
+from common.data.npy import Layout
 from common.errors import UserInputError
 
 ARRAYS = {
@@ -278,7 +279,8 @@ from pathlib import Path
 
 import numpy as np
 
-from common.data.cache import Layout, memory_mapped
+from common.data.cache import memory_mapped
+from common.data.npy import Layout
 
 folder, me = Path(sys.argv[1]), int(sys.argv[2])
 

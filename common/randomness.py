@@ -23,6 +23,7 @@ class Purpose(IntEnum):
     PARTIAL_WORK = 6
     BATCH_ORDER = 7
     SHARED_MODEL = 8
+    AUGMENTATION = 9
 
 
 def _seed_sequence(seed: int, purpose: Purpose, round: int, client: int) -> np.random.SeedSequence:

@@ -11,7 +11,8 @@ class LocalWork:
     """The local problem of one client and its budget.
 
     The client minimises h(w) = F_k(w) + mu/2 ||w - w_global||^2 (Li et al. 2020, equation 2) by
-    minibatch SGD from w_global; mu = 0 is the local problem of FedAvg.
+    minibatch SGD from w_global; mu = 0 is the local problem of FedAvg. With momentum m it is
+    v <- m v + grad h(w), w <- w - eta v, as in PyTorch, from v = 0 in every round.
 
     Attributes:
         epochs: Passes over the client's examples, E, or fewer for a straggler.
@@ -20,6 +21,7 @@ class LocalWork:
         mu: Coefficient of the proximal term.
         precision: What a network computes logits and gradients in; weights are always float32.
         batches: Mini-batches to do of each epoch, for a straggler; None for all of them.
+        momentum: m, in [0, 1).
     """
 
     epochs: int
@@ -28,3 +30,4 @@ class LocalWork:
     mu: float
     precision: Precision = "float32"
     batches: int | None = None
+    momentum: float = 0.0

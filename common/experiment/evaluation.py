@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from common.client.logistic import is_logistic_regression, loss_and_correct, require_fit
+from common.inputs import InMemory, Inputs
 from common.memory_format import use_channels_last
 
 # Examples at a time, as measured: a network's activations should stay in the cache.
@@ -25,7 +26,17 @@ class Metrics:
     accuracy: float
 
 
-@torch.no_grad()
+@dataclass(frozen=True)
+class TopKMetrics(Metrics):
+    """Means over examples.
+
+    Attributes:
+        top_k_accuracy: Fraction whose label is among the k likeliest.
+    """
+
+    top_k_accuracy: float
+
+
 def evaluate(model: nn.Module, x: Tensor, y: Tensor) -> Metrics:
     """Evaluate a classifier on all examples.
 
@@ -36,19 +47,41 @@ def evaluate(model: nn.Module, x: Tensor, y: Tensor) -> Metrics:
         y: Labels, shape [n], on the model's device.
     """
     if is_logistic_regression(model):
-        W, b = model.weight.numpy(), model.bias.numpy()
+        W, b = model.weight.detach().numpy(), model.bias.detach().numpy()
         require_fit(W, x.numpy(), y.numpy())
         total_loss, num_correct = loss_and_correct(W, b, x.numpy(), y.numpy())
         return Metrics(total_loss / len(y), num_correct / len(y))
+    metrics = evaluate_top_k(model, InMemory(x), y, k=1)
+    return Metrics(metrics.loss, metrics.accuracy)
+
+
+@torch.no_grad()
+def evaluate_top_k(model: nn.Module, x: Inputs, y: Tensor, k: int) -> TopKMetrics:
+    """Evaluate a classifier on all examples, batch by batch.
+
+    Args:
+        model: As for :func:`evaluate`.
+        x: n inputs.
+        y: Labels, shape [n], on the model's device.
+        k: Of the top-k accuracy; with fewer classes than k it is 1.
+    """
     model.eval()
     use_channels_last(model)
     # Sums stay on the device: reading them in every chunk would make a GPU wait.
-    loss = torch.zeros((), dtype=torch.float64, device=x.device)
-    correct = torch.zeros((), dtype=torch.int64, device=x.device)
-    for inputs, labels in zip(torch.split(x, _CHUNK), torch.split(y, _CHUNK), strict=True):
-        logits = model(inputs)
+    loss = torch.zeros((), dtype=torch.float64, device=y.device)
+    correct = torch.zeros((), dtype=torch.int64, device=y.device)
+    among_k = torch.zeros_like(correct)
+    for examples, labels in zip(
+        torch.split(torch.arange(len(y)), _CHUNK), torch.split(y, _CHUNK), strict=True
+    ):
+        logits = model(x.take(examples))
         loss += nn.functional.cross_entropy(logits, labels, reduction="none").sum(
             dtype=torch.float64
         )
         correct += (logits.argmax(dim=1) == labels).sum()
-    return Metrics(loss.item() / len(y), int(correct) / len(y))
+        if k > 1:
+            likeliest = logits.topk(min(k, logits.shape[1]), dim=1).indices
+            among_k += (likeliest == labels[:, None]).sum()
+    accuracy = int(correct) / len(y)
+    among = int(among_k) / len(y) if k > 1 else accuracy
+    return TopKMetrics(loss.item() / len(y), accuracy, among)

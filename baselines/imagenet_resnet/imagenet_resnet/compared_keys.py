@@ -1,6 +1,6 @@
 """The keys that tell the runs of a comparison apart, beside the seed, and what they are called."""
 
-from typing import Literal
+from typing import Final, Literal
 
 from common.experiment.config import (
     NonNegativeFloat,
@@ -20,6 +20,7 @@ from imagenet_resnet.config import (
     Trainable,
     Weighting,
 )
+from imagenet_resnet.figures import FEDAVG
 
 _DATASETS = {
     "imagenet_val": "ImageNet, validation images",
@@ -34,6 +35,14 @@ _SERVER_OPTIMIZERS = {
     "fedadam": "FedAdam",
     "fedyogi": "FedYogi",
 }
+
+
+# Names of anchors.
+ZERO_SHOT: Final = "zero-shot"
+LOCAL_ONLY: Final = "local only, averaged once"
+PROBE: Final = "linear probe"
+PROBE_LAYER3: Final = "linear probe on layer3"
+CENTRALISED: Final = "centralised"
 
 
 class ImageNetPanelKeys(PanelKeys):
@@ -90,18 +99,15 @@ class ImageNetArmKeys(ArmKeys):
     @property
     def name(self) -> str:
         """The method, or the anchor."""
-        if self._rank < _FEDERATED:
-            return ("zero-shot", self._probe, "centralised", "local only, averaged once")[
-                self._rank
-            ]
-        return ", ".join([self._algorithm, *self._options])
+        return self._anchor or ", ".join([self._algorithm, *self._options])
 
     @property
     def order(self) -> tuple[str | float, ...]:
         """What to sort methods by: anchors, FedAvg, fixed mu, schedules, adaptive mu."""
+        anchors = [ZERO_SHOT, LOCAL_ONLY, PROBE_LAYER3, PROBE, CENTRALISED, ""]
         schedules = ["constant", "linear", "cosine"]
         return (
-            self._rank,
+            anchors.index(self._anchor),
             self.algorithm,
             self.adaptive_mu,
             schedules.index(self.mu_schedule),
@@ -110,22 +116,19 @@ class ImageNetArmKeys(ArmKeys):
         )
 
     @property
-    def _rank(self) -> int:
-        """Which anchor it is; the last for what is federated learning."""
+    def _anchor(self) -> str:
+        """Which anchor it is; empty for federated learning."""
         if self.num_epochs == 0:
-            return 0
+            return ZERO_SHOT
         if self.num_clients == 1:
-            return 1 if self.trainable == "head" else 2
-        return _FEDERATED - 1 if self.num_rounds == 1 else _FEDERATED
-
-    @property
-    def _probe(self) -> str:
-        return "linear probe" if self.num_stages == 4 else "linear probe on layer3"
+            probe = PROBE if self.num_stages == 4 else PROBE_LAYER3
+            return probe if self.trainable == "head" else CENTRALISED
+        return LOCAL_ONLY if self.num_rounds == 1 else ""
 
     @property
     def _algorithm(self) -> str:
         if self.algorithm == "fedavg":
-            return "FedAvg"
+            return FEDAVG
         if self.adaptive_mu:
             return f"FedProx, adaptive μ from {self.mu:.12g}"
         if self.mu_schedule != "constant":
@@ -145,6 +148,3 @@ class ImageNetArmKeys(ArmKeys):
         if self.buffers == "keep":
             options.append("initial BatchNorm statistics")
         return options
-
-
-_FEDERATED = 4

@@ -4,7 +4,8 @@ from typing import Final
 
 from common.replication.definition import FigureOf
 
-_REFERENCE: Final = "FedAvg"
+# Name of the arm that others are compared with.
+FEDAVG: Final = "FedAvg"
 
 FIGURES: Final = {
     "imagenette_head": FigureOf(
@@ -14,7 +15,7 @@ FIGURES: Final = {
         "classes are told apart instead of 1000, and in that only a linear head is trained, on the "
         "features of layer3.",
         target=0.8,
-        reference=_REFERENCE,
+        reference=FEDAVG,
         statistics=("best", "last", "bytes_up"),
     ),
     "imagenette_head_long": FigureOf(
@@ -22,14 +23,14 @@ FIGURES: Final = {
         "Do more rounds, or a μ that changes over them, make a difference? They were the earlier "
         "benchmark's future work.",
         target=0.8,
-        reference=_REFERENCE,
+        reference=FEDAVG,
         statistics=("best", "last"),
     ),
     "imagenette_head_mean": FigureOf(
         "Imagenette, the head alone: weights of the mean",
         "The earlier benchmark counts every client alike, whatever its examples. What does it "
         "cost?",
-        reference=_REFERENCE,
+        reference=FEDAVG,
         statistics=("last",),
     ),
     "imagenette_layer4": FigureOf(
@@ -39,14 +40,14 @@ FIGURES: Final = {
         "layer4 begins afresh, images have 64 pixels, and clients train 1 epoch in each of 5 "
         "rounds, in bfloat16.",
         target=0.5,
-        reference=_REFERENCE,
+        reference=FEDAVG,
         statistics=("best", "last", "bytes_up"),
     ),
     "imagenette_full": FigureOf(
         "Imagenette at 128 pixels, all layers: the whole protocol",
         "The earlier benchmark on ten classes, for one GPU that four workers share.",
         target=0.5,
-        reference=_REFERENCE,
+        reference=FEDAVG,
         statistics=("best", "last", "bytes_up"),
     ),
     "published": FigureOf(
@@ -54,21 +55,21 @@ FIGURES: Final = {
         "Its four cells, as it describes them: FedAvg and FedProx with μ = 0.01, at α = 0.1 and "
         "100, on the 50,000 validation images of ImageNet.",
         target=0.5,
-        reference=_REFERENCE,
+        reference=FEDAVG,
         statistics=("best", "last", "bytes_up"),
     ),
     "mu_grid": FigureOf(
         "The grid of μ, and the anchors, on ImageNet",
         "Which μ is best, and is any arm better than to leave the weights as they are?",
         target=0.5,
-        reference=_REFERENCE,
+        reference=FEDAVG,
         statistics=("best", "last", "bytes_up"),
     ),
     "long": FigureOf(
         "100 rounds and dynamic μ on ImageNet",
         "Do more rounds, or a μ that changes over them, make a difference?",
         target=0.5,
-        reference=_REFERENCE,
+        reference=FEDAVG,
         statistics=("best", "last"),
     ),
 }

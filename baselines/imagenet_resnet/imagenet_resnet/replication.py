@@ -1,7 +1,8 @@
 """What is compared, and where it is kept: for `imagenet_resnet.reproduce` and `.report`."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from common.replication.definition import Replication
 from imagenet_resnet.compared_keys import ImageNetArmKeys, ImageNetPanelKeys
@@ -9,7 +10,17 @@ from imagenet_resnet.config import ImageNetConfig
 from imagenet_resnet.figures import FIGURES
 from imagenet_resnet.metrics import METRICS
 
+if TYPE_CHECKING:
+    from common.analysis.results import Results
+
 _FOLDER: Final = Path(__file__).parents[1]
+
+
+def _more_parts(stored: "Mapping[str, Results]") -> Mapping[str, str]:
+    from imagenet_resnet.anchors import anchor_parts  # Here, for pandas takes seconds.
+
+    return anchor_parts(REPLICATION, stored)
+
 
 REPLICATION: Final = Replication(
     package="imagenet_resnet",
@@ -22,4 +33,5 @@ REPLICATION: Final = Replication(
     page=_FOLDER.parents[1] / "docs" / "imagenet_resnet.md",
     # An anchor of one client has one a round, and those that never meet are evaluated.
     also_differ=frozenset({"clients_per_round", "evaluate_clients", "evaluate_train_loss"}),
+    more_parts=_more_parts,
 )

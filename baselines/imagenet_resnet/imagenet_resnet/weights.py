@@ -95,7 +95,9 @@ def fill(network: nn.Module, state: State, name: str, ignored: str = "") -> list
         ignored: Tensors whose names begin so stay as they are, if it is not empty.
 
     Returns:
-        Names of the network's tensors that the state dict lacks: they stay as they are.
+        Names of the network's tensors that the state dict lacks: they stay as they are. BatchNorm's
+        counters of batches are not among them: weights older than PyTorch 0.4.1 have none, as
+        torchvision's.
 
     Raises:
         UserInputError: A tensor of the state dict is not one of the network's, or has another
@@ -114,7 +116,8 @@ def fill(network: nn.Module, state: State, name: str, ignored: str = "") -> list
         if not torch.isfinite(tensor).all():
             raise _of_another(name, f"its {key!r} holds a number that is not finite")
         own[key].copy_(tensor)
-    return sorted(wanted - state.keys())
+    lacking = wanted - state.keys()
+    return sorted(key for key in lacking if not key.endswith(".num_batches_tracked"))
 
 
 def _of_another(name: str, reason: str) -> UserInputError:

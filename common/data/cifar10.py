@@ -7,10 +7,9 @@ from common.data.image_source import ImageSource, SplitNames
 CIFAR10: Final = ImageSource(
     folder="cifar10",
     repository="uoft-cs/cifar10",
-    train=SplitNames(hub="train", class_folders="train"),
-    test=SplitNames(hub="test", class_folders="test"),
+    train=SplitNames(hub="train"),
+    test=SplitNames(hub="test"),
     image_column="img",
     label_column="label",
     num_classes=10,
-    has_wnids=False,
 )

@@ -91,7 +91,7 @@ class ClassFolders:
                 state = f"{status.st_size}:{status.st_mtime_ns}"
             except OSError as error:  # Whether that matters is decided when it is decoded.
                 state = reason(error)
-            digest.update(os.fsencode(f"{self._name(path)}:{state}\n"))
+            digest.update(os.fsencode(f"{self._name(path)}\0{state}\0"))
         return digest.hexdigest()[:16]
 
     def count(self) -> int:

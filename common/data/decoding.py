@@ -1,9 +1,7 @@
 """Encoded images -> arrays, in parallel, in order and in little memory."""
 
-import os
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -12,6 +10,7 @@ from numpy.typing import NDArray
 
 from common.data.image_file import CorruptImageError, EvaluationTransform, decode_image
 from common.data.image_split import EncodedImage
+from common.parallel import map_in_order
 
 # Enough for a thread to be worth a call.
 _PART: Final = 16
@@ -39,26 +38,15 @@ class DecodedPart(NamedTuple):
 def decode_in_parallel(
     images: Iterable[EncodedImage], transform: EvaluationTransform
 ) -> Iterator[DecodedPart]:
-    """Decode images on all cores; no more of them are read than the threads have to do.
+    """Decode images on all cores, reading no more of them than the threads have to do.
 
     Args:
         images: In the order in which they are wanted.
         transform: Applied to each.
     """
-    num_threads = os.cpu_count() or 1
     remaining = iter(images)
-    decoding: deque[Future[DecodedPart]] = deque()
-    # Pillow lets go of Python's lock while it decodes and scales.
-    with ThreadPoolExecutor(num_threads) as pool:
-        try:
-            while part := list(islice(remaining, _PART)):
-                decoding.append(pool.submit(_decode, part, transform))
-                if len(decoding) > 2 * num_threads:
-                    yield decoding.popleft().result()
-            while decoding:
-                yield decoding.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    parts = iter(lambda: list(islice(remaining, _PART)), [])
+    yield from map_in_order(partial(_decode, transform=transform), parts)
 
 
 def _decode(part: Sequence[EncodedImage], transform: EvaluationTransform) -> DecodedPart:

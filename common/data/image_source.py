@@ -16,11 +16,11 @@ class SplitNames(NamedTuple):
 
     Attributes:
         hub: On the Hugging Face hub, and so in parquet files.
-        class_folders: Where the data set is in class folders.
+        class_folders: Where the data set is in class folders; None if it never is.
     """
 
     hub: str
-    class_folders: str
+    class_folders: str | None = None
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,6 @@ class ImageSource:
         config: Which of the hub's configurations of the data set, if it has several.
         hub_files: The hub's files of a split, "{}" in its name's place, if the hub's client would
             otherwise download those of all splits.
-        has_wnids: Whether its classes have WordNet ids, and so may be in class folders.
         wnids: The class folders that there must be, if they cannot be a part of all.
     """
 
@@ -53,7 +52,6 @@ class ImageSource:
     crop_ratio: float = 1.0
     config: str | None = None
     hub_files: str | None = None
-    has_wnids: bool = True
     wnids: tuple[str, ...] | None = None
 
     def transform(self, image_size: int) -> EvaluationTransform:
@@ -71,10 +69,10 @@ class ImageSource:
             UserInputError: They are on disk, but not as they must be.
         """
         tables = [find_parquet(dataset, self.folder, names.hub) for names in splits]
-        if self.has_wnids and not any(tables):
-            folder = find(Path(self.folder))
-            if folder and any((folder / names.class_folders).exists() for names in splits):
-                return self._class_folders(dataset, [folder / x.class_folders for x in splits])
+        if not any(tables):
+            class_folders = self._find_class_folders(dataset, splits)
+            if class_folders:
+                return class_folders
         rows = [
             table or HubRows(dataset, self._on_hub(names), self._places(names))
             for table, names in zip(tables, splits, strict=True)
@@ -84,8 +82,16 @@ class ImageSource:
             for split in rows
         ]
 
-    def _class_folders(self, dataset: str, folders: Sequence[Path]) -> list[ImageSplit]:
-        found = [ClassFolders(dataset, x, self.num_classes, self.wnids) for x in folders]
+    def _find_class_folders(self, dataset: str, splits: Sequence[SplitNames]) -> list[ImageSplit]:
+        """Return all splits if one of them is there, in class folders, and none otherwise."""
+        folders = [names.class_folders for names in splits if names.class_folders]
+        there = [folder for name in folders if (folder := find(Path(self.folder, name)))]
+        if not there:
+            return []
+        found = [
+            ClassFolders(dataset, there[0].parent / name, self.num_classes, self.wnids)
+            for name in folders
+        ]
         for split in found[1:]:
             split.require_classes_of(found[0])
         return list(found)
@@ -97,6 +103,6 @@ class ImageSource:
     def _places(self, names: SplitNames) -> str:
         folder = f"$FLOWERBED_DATA/{self.folder}"
         places = f"at {folder}/{names.hub}.parquet"
-        if self.has_wnids:
+        if names.class_folders:
             places += f" or, in class folders, at {folder}/{names.class_folders}"
         return places

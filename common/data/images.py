@@ -18,7 +18,7 @@ from common.data.image_split import ImageSplit
 from common.data.imagenet import IMAGENET, hold_out
 from common.data.imagenette import IMAGENETTE
 from common.data.npy import Layout
-from common.data.progress import DecodingProgress
+from common.data.progress import OnceProgress
 from common.data.tiny_imagenet import TINY_IMAGENET
 from common.errors import UserInputError
 from common.randomness import Purpose, generator
@@ -125,7 +125,7 @@ def _decode(
     writer.require_space(num_images)
     corrupt: list[str] = []
     # Pillow warns of what surrounds the pixels, once for each of a million files.
-    with warnings.catch_warnings(), DecodingProgress(title, num_images) as progress:
+    with warnings.catch_warnings(), OnceProgress(f"decoding {title}", num_images) as progress:
         warnings.simplefilter("ignore")
         for part in decode_in_parallel(split.images(), transform):
             writer.append({"x": part.images, "y": part.labels})
@@ -147,13 +147,13 @@ def _judge_corrupt_images(
     if not corrupt:
         return
     num_images = len(corrupt) + sum(len(copy.arrays["y"]) for copy in copies)
-    found = f"{len(corrupt):,} of its {num_images:,} images are corrupt"
+    found = f"{len(corrupt):,} of its {num_images:,} images are corrupt ({_first(corrupt)})"
     if on_corrupt_image == "end":
         raise UserInputError(
-            f"dataset={name!r} cannot be loaded: {found}, of which on_corrupt_image='end' allows "
-            f"none ({_first(corrupt)})."
+            f"dataset={name!r} cannot be loaded: {found}, which on_corrupt_image='end' does not "
+            "allow, but 'skip' does."
         )
-    print(f"dataset={name!r}: {found} and left out ({_first(corrupt)})", file=sys.stderr)
+    print(f"dataset={name!r}: {found} and left out", file=sys.stderr)
 
 
 def _first(corrupt: Sequence[str]) -> str:

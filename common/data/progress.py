@@ -1,4 +1,4 @@
-"""Progress of decoding, on standard error: a bar in a terminal, two lines elsewhere."""
+"""Progress of what is done once and kept, on standard error: a bar in a terminal, or two lines."""
 
 import sys
 import time
@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
 
-class DecodingProgress:
-    """Shows how many images are decoded, in a ``with`` block.
+class OnceProgress:
+    """Shows how many images are done, in a ``with`` block.
 
     Args:
-        title: What is decoded.
-        num_images: How many images that are.
+        title: What is being done, such as "decoding imagenette-train".
+        num_images: With how many images.
     """
 
     def __init__(self, title: str, num_images: int) -> None:
@@ -29,9 +29,9 @@ class DecodingProgress:
     def __enter__(self) -> Self:
         if self._bar is not None:
             self._bar.start()
-            self._task = self._bar.add_task(f"decoding {self._title}", total=self._num_images)
+            self._task = self._bar.add_task(self._title, total=self._num_images)
         else:
-            _say(f"decoding the {self._num_images:,} images of {self._title}, once")
+            _say(f"{self._title}: {self._num_images:,} images, once")
         return self
 
     def __exit__(
@@ -43,11 +43,10 @@ class DecodingProgress:
         if self._bar is not None:
             self._bar.stop()
         elif error is None:
-            seconds = time.monotonic() - self._start
-            _say(f"decoded {self._title} in {seconds:.0f} s")
+            _say(f"{self._title}: done in {time.monotonic() - self._start:.0f} s")
 
     def advance(self, num_images: int) -> None:
-        """Show that further images are decoded."""
+        """Show that further images are done."""
         if self._bar is not None:
             self._bar.advance(self._task, num_images)
 

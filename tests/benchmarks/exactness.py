@@ -34,7 +34,7 @@ def autograd(arrays: Arrays, client: int, dtype: torch.dtype) -> NDArray[np.floa
     for order in torch.from_numpy(epoch_orders(len(y), budget.epochs, batch_rng(1, client))):
         for batch in torch.split(order, budget.batch_size):
             loss = nn.functional.cross_entropy(model(x[batch]), y[batch])
-            step(w, torch.autograd.grad(loss, w), w_global, budget)
+            step(w, torch.autograd.grad(loss, w), w_global, budget, [])
     return _vector(model)
 
 

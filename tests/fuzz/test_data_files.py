@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from common.data.columns import decode_images, decode_labels
+from common.data.image_file import CorruptImageError, EvaluationTransform, decode_image
+from common.data.image_split import ImageTable
 from common.data.png import decode_png
-from common.data.store import load_split
+from common.data.store import find_parquet, load_split
 from common.errors import UserInputError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -165,6 +167,80 @@ def test_any_characters(file, counts, odd, png):
     for kind in ("train", "test"):
         assert len(arrays[f"x_{kind}"]) == len(arrays[f"y_{kind}"]) > 0
         assert set(arrays[f"y_{kind}"]) <= set(range(10))
+
+
+@fuzz
+@given(which=st.integers(0, 2), edits=edits)
+def test_bytes_of_a_streamed_file_replaced(file, parquet, which, edits):
+    """Only images may be damaged that are well stored, and they are not looked at."""
+    file.write_bytes(edited(parquet[which], edits))
+    split = ImageTable(find_parquet("mnist", "mnist", "test"), "image", "label", 10)
+    try:
+        count = split.count()
+        images = list(split.images())
+    except UserInputError as error:
+        check_refusal(error, "mnist", file)
+        return
+    assert len(images) == count > 0
+    assert all(0 <= image.label <= 9 for image in images)
+    assert all(isinstance(image.file, bytes) for image in images)
+
+
+def encode_as(kind, **options):
+    file = io.BytesIO()
+    Image.fromarray(IMAGE).convert("RGB").save(file, kind, **options)
+    return file.getvalue()
+
+
+ANY_KIND = {
+    "JPEG": encode_as("JPEG"),
+    "progressive JPEG": encode_as("JPEG", progressive=True),
+    "PNG": encode_as("PNG"),
+    "WebP": encode_as("WEBP"),
+    "lossless WebP": encode_as("WEBP", lossless=True),
+}
+TO_20 = EvaluationTransform(resize=24, crop=20)
+
+
+def pixels_of(content):
+    """Return an image, or None if it is refused with the documented exception."""
+    try:
+        image = decode_image(content, TO_20)
+    except CorruptImageError as error:
+        message = str(error)
+    else:
+        message = ""
+    if message:
+        assert "\n" not in message
+        assert len(message) < 100
+        return None
+    assert image.shape == (20, 20, 3)
+    assert image.dtype == np.uint8
+    return image
+
+
+@fuzz
+@given(kind=st.sampled_from(sorted(ANY_KIND)), edits=edits)
+@pytest.mark.filterwarnings("ignore")
+def test_bytes_of_any_image_replaced(kind, edits):
+    pixels_of(edited(ANY_KIND[kind], edits))
+
+
+@fuzz
+@given(kind=st.sampled_from(sorted(ANY_KIND)), length=st.integers(0, 2**16))
+@pytest.mark.filterwarnings("ignore")
+def test_any_image_cut_off_is_noticed_unless_all_pixels_are_there(kind, length):
+    whole = ANY_KIND[kind]
+    image = pixels_of(whole[: length % len(whole)])
+    assert image is None or np.array_equal(image, pixels_of(whole))
+
+
+@fuzz
+@given(content=st.binary(max_size=200), kind=st.sampled_from(sorted(ANY_KIND)))
+@pytest.mark.filterwarnings("ignore")
+def test_any_bytes_for_an_image(content, kind):
+    assert pixels_of(content) is None
+    pixels_of(ANY_KIND[kind][:40] + content)
 
 
 def decoded(png):

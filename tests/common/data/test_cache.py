@@ -3,13 +3,17 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
-from common.data.cache import memory_mapped
-from common.data.npy import Layout
+from common.data.cache import memory_mapped, memory_mapped_in_parts
+from common.data.npy import Layout, NpyWriter
 from common.errors import UserInputError
 
 ARRAYS = {
@@ -18,13 +22,6 @@ ARRAYS = {
 }
 LAYOUTS = {"x": Layout(np.uint8, (4,)), "y": Layout(np.int64, ())}
 NUMBERS = {"x": Layout(np.float64, ()), "y": Layout(np.float64, ())}
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    """Where decoded arrays go in this test."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "flowerbed"
 
 
 def never():
@@ -84,9 +81,9 @@ def test_a_decode_that_raises_leaves_nothing(cache):
 
 
 def test_an_array_that_cannot_be_written_leaves_nothing(cache):
-    """The second array is refused (no pickle) when the first is on the disk already."""
+    """The second array is refused when the first is on the disk already."""
     arrays = {"x": ARRAYS["x"], "y": np.array([object()])}
-    with pytest.raises(ValueError, match="pickle"):
+    with pytest.raises(ValueError, match="object"):
         memory_mapped("key", LAYOUTS, lambda: arrays)
     assert names(cache) == []
     assert list(memory_mapped("key", LAYOUTS, lambda: ARRAYS)) == ["x", "y"]
@@ -96,7 +93,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(cache, tmp_path, monkeyp
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(np, "save", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserInputError) as caught:
         memory_mapped("key", LAYOUTS, lambda: ARRAYS)
     assert str(caught.value) == (
@@ -249,7 +246,7 @@ def test_everything_is_on_the_disk_before_it_gets_its_name(cache, monkeypatch):
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(Path, "rename", renamed)
     memory_mapped("key", LAYOUTS, lambda: ARRAYS)
-    assert done[:3] == ["x.npy", "y.npy", "contents.json"]
+    assert done[:3] == ["y.npy", "x.npy", "contents.json"]
     assert done[3].startswith("key-")
     assert done[4:] == ["renamed", "flowerbed"]
 
@@ -271,6 +268,116 @@ def test_whoever_comes_second_takes_the_first_ones_copy(cache):
     arrays = memory_mapped("key", NUMBERS, overtaken)
     assert arrays["x"].tolist() == arrays["y"].tolist() == [0, 0, 0]
     assert names(cache) == ["key"]
+
+
+REMARKS = ["one image is corrupt", "\udc80"]
+
+
+def write_in_parts(writer):
+    writer.require_space(3)
+    for i in range(3):
+        writer.append({name: array[i : i + 1] for name, array in ARRAYS.items()})
+    return REMARKS
+
+
+def test_parts_come_back_as_arrays_with_the_remarks(cache):
+    for decode in (write_in_parts, never):
+        copy = memory_mapped_in_parts("key", LAYOUTS, decode)
+        assert copy.remarks == REMARKS
+        for name, array in ARRAYS.items():
+            assert isinstance(copy.arrays[name], np.memmap)
+            np.testing.assert_array_equal(copy.arrays[name], array)
+    assert names(cache) == ["key", "key.lock"]
+
+
+def test_parts_are_the_same_copy_as_arrays(cache):
+    memory_mapped_in_parts("parts", LAYOUTS, lambda writer: write_in_parts(writer) and [])
+    memory_mapped("arrays", LAYOUTS, lambda: ARRAYS)
+    for name in names(cache / "arrays"):
+        assert (cache / "parts" / name).read_bytes() == (cache / "arrays" / name).read_bytes()
+
+
+def test_parts_that_end_with_an_exception_leave_nothing(cache):
+    def interrupted(writer):
+        write_in_parts(writer)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        memory_mapped_in_parts("key", LAYOUTS, interrupted)
+    assert names(cache) == ["key.lock"]
+    assert memory_mapped_in_parts("key", LAYOUTS, write_in_parts).remarks == REMARKS
+
+
+def test_too_little_space_is_one_sentence_before_anything_is_written(cache, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=10**9)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+    # An example is 4 bytes and a label of 8.
+    with pytest.raises(UserInputError) as caught:
+        memory_mapped_in_parts("key", LAYOUTS, lambda writer: writer.require_space(10**9))
+    assert str(caught.value) == (
+        f"the cache folder '{cache}' cannot be used: XDG_CACHE_HOME ('{tmp_path / 'cache'}') must "
+        "be a folder that can be written, with space for the decoded data (12.0 GB are needed and "
+        "1.0 GB are free)."
+    )
+    assert names(cache) == ["key.lock"]
+
+
+def test_an_error_of_the_source_is_not_taken_for_one_of_the_cache():
+    def fail(writer):
+        writer.append(ARRAYS)
+        raise OSError(errno.EIO, "the source cannot be read")
+
+    with pytest.raises(OSError, match="the source cannot be read"):
+        memory_mapped_in_parts("key", LAYOUTS, fail)
+
+
+def test_a_disk_that_is_full_after_some_parts_is_one_sentence(cache, monkeypatch):
+    def full(self, examples):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(NpyWriter, "append", full)
+    with pytest.raises(UserInputError, match=r"decoded data \(No space left on device\)\.$"):
+        memory_mapped_in_parts("key", LAYOUTS, write_in_parts)
+    assert names(cache) == ["key.lock"]
+
+
+def test_what_killed_processes_left_is_deleted_before_parts_are_written(cache):
+    for leftover in ("key-abcd_123", "key-other0", "kez-abcd_123"):
+        (cache / leftover).mkdir(parents=True)
+    memory_mapped_in_parts("key", LAYOUTS, write_in_parts)
+    assert names(cache) == ["key", "key-other0", "key.lock", "kez-abcd_123"]
+
+
+def test_of_two_at_once_one_decodes_and_the_other_waits(capsys):
+    is_decoding, may_end = threading.Event(), threading.Event()
+
+    def decode(writer):
+        is_decoding.set()
+        assert may_end.wait(60)
+        return write_in_parts(writer)
+
+    with ThreadPoolExecutor(2) as pool:  # Locks are between descriptors, and each has its own.
+        first = pool.submit(memory_mapped_in_parts, "key", LAYOUTS, decode)
+        assert is_decoding.wait(60)
+        second = pool.submit(memory_mapped_in_parts, "key", LAYOUTS, never)
+        deadline = time.monotonic() + 60
+        told = ""
+        while "waiting for another process" not in told and time.monotonic() < deadline:
+            told += capsys.readouterr().err
+            time.sleep(0.01)
+        assert not second.done()
+        may_end.set()
+        assert first.result().remarks == second.result().remarks == REMARKS
+
+
+def test_without_locks_it_is_written_all_the_same(cache, monkeypatch):
+    def no_locks(self, **kwargs):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(FileLock, "acquire", no_locks)
+    (cache / "key-abcd_123").mkdir(parents=True)  # It may be another process's.
+    memory_mapped_in_parts("key", LAYOUTS, write_in_parts)
+    assert names(cache) == ["key", "key-abcd_123"]
 
 
 RACER = """

@@ -1,25 +1,17 @@
 import os
-import subprocess
 import sys
 import time
 from types import SimpleNamespace
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from common.data import load, store
-from common.data.store import fingerprint, load_split
+from common.data.store import HubRows, HubSplit, find_parquet, fingerprint, load_split
 from common.errors import UserInputError
 
 COLUMNS = ("image.bytes", "label")
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    """Where decoded arrays go in this test."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 def load_test_split():
@@ -213,122 +205,153 @@ def test_no_rows_are_refused(file):
         load_test_split()
 
 
-def test_more_rows_than_any_data_set_has_are_refused(file):
-    """A thousand bytes are enough for as many equal rows as one likes."""
-    pq.write_table(pa.table({"label": np.zeros(store.MOST_ROWS + 1, np.int64)}), file)
-    assert file.stat().st_size < 50_000
-    with pytest.raises(UserInputError, match=r"must have at most 2,000,000 rows and 512 MiB"):
-        load_test_split()
+def write_labels(folder, **files):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, labels in files.items():
+        pq.write_table(
+            pa.table({"label": pa.array(labels, pa.int64())}), folder / f"{name}.parquet"
+        )
 
 
-def test_more_bytes_than_any_data_set_has_are_refused(file, monkeypatch):
-    monkeypatch.setattr(store, "MOST_BYTES", 2**20)
-    image = pa.array([{"bytes": bytes(2**15)}] * 64)
-    pq.write_table(pa.table({"image": image}), file)
-    assert file.stat().st_size < 50_000
-    with pytest.raises(UserInputError, match="and 1 MiB of them"):
-        load_test_split()
+def shard(i, total):
+    return f"test-{i:05}-of-{total:05}"
 
 
-def images(values, indices=None):
-    """Images in the hub's schema; with indices, of values that the file has once."""
-    values = pa.array(values, pa.binary())
-    if indices is not None:
-        values = pa.DictionaryArray.from_arrays(pa.array(indices, pa.int32()), values)
-    return pa.StructArray.from_arrays([values], ["bytes"])
+def pieces(split):
+    return [(p.source, p.first_row, p.table["label"].to_pylist()) for p in split.pieces(["label"])]
 
 
-def write(file, table, **options):
-    """Write a file that is as small as it can be."""
-    pq.write_table(
-        pa.table(table), file, compression="zstd", write_statistics=False, store_schema=False,
-        **options,
-    )  # fmt: skip
+def test_one_file_is_a_split(data_folder):
+    folder = data_folder / "imagenet"
+    write_labels(folder, test=[3, 1], train=[2])
+    split = find_parquet("imagenet_val", "imagenet", "test")
+    assert pieces(split) == [(str(folder / "test.parquet"), 0, [3, 1])]
 
 
-LABELS = np.zeros(256, np.int64)
-HOSTILE = {
-    "one value of 64 MiB in all rows": (
-        lambda file: write(file, {"image": images([bytes(2**26)], LABELS), "label": LABELS}),
-        "must have at most 2,000,000 rows and 512 MiB of them",
-    ),
-    "one value of 15 MiB in all rows": (
-        lambda file: write(file, {"image": images([bytes(15 * 2**20)], LABELS), "label": LABELS}),
-        "must have at most 2,000,000 rows and 512 MiB of them",
-    ),
-    "one value of 1 MiB in all rows": (
-        lambda file: write(file, {"image": images([bytes(2**20)], [0] * 2000)}),
-        "must have at most 2,000,000 rows and 512 MiB of them",
-    ),
-    "one value of 64 MiB, and many rows without": (
-        lambda file: write(
-            file, {"image": images([bytes(2**26 - 9), b""], [0] + [1] * 999)},
-            dictionary_pagesize_limit=2**27,
-        ),
-        "must have one column 'label' of integers",
-    ),
-    "no values of 4 MiB each": (
-        lambda file: write(file, {"label": pa.nulls(256, pa.binary(2**22))}),
-        "must have one column 'label' of integers",
-    ),
-    "any number of values a row": (
-        lambda file: write(
-            file, {"label": pa.ListArray.from_arrays(
-                100 * np.arange(257, dtype=np.int32),
-                images([bytes(2**16)], [0] * 25_600).field("bytes"),
-            )},
-        ),
-        "must have one column 'label' of integers",
-    ),
-}  # fmt: skip
-
-CHILD = """
-from pathlib import Path
-
-from common.data import load
-from common.errors import UserInputError
+def test_the_hubs_shards_are_a_split_in_their_order(data_folder):
+    folder = data_folder / "imagenet"
+    shards = {shard(i, 11): [i, 10 * i] for i in range(11)}
+    write_labels(folder, **shards, **{shard(0, 11).replace("test", "train"): [1]})
+    split = find_parquet("imagenet", "imagenet", "test")
+    assert pieces(split) == [
+        (str(folder / f"{name}.parquet"), 0, labels) for name, labels in shards.items()
+    ]
 
 
-def peak():
-    # Not ru_maxrss, which has the peak of the process that started this one, too.
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) // 1024
+def test_shards_without_rows_are_passed_over(data_folder):
+    write_labels(data_folder / "a", **{shard(0, 2): [], shard(1, 2): [5]})
+    assert [labels for _, _, labels in pieces(find_parquet("a", "a", "test"))] == [[5]]
+    write_labels(data_folder / "b", **{shard(0, 2): [], shard(1, 2): []})
+    with pytest.raises(UserInputError, match=r"of-00002\.parquet' must have at least one row"):
+        pieces(find_parquet("b", "b", "test"))
 
 
-before = peak()
-try:
-    load("mnist")
-except UserInputError as error:
-    print(error)
-    print(peak() - before)
-"""
+@pytest.mark.parametrize(
+    ("names", "rule"),
+    [
+        ([shard(0, 3), shard(2, 3)], f"'{shard(1, 3)}.parquet' is missing"),
+        ([shard(0, 2), shard(1, 2), shard(1, 3)], f"'{shard(1, 3)}.parquet' is one"),
+        ([shard(0, 1), shard(1, 1)], f"'{shard(1, 1)}.parquet' is one"),
+        ([shard(0, 0)], f"'{shard(0, 0)}.parquet' is one"),
+    ],
+)
+def test_shards_that_are_not_complete_are_refused(data_folder, names, rule):
+    write_labels(data_folder / "imagenet", **{name: [1] for name in names})
+    with pytest.raises(UserInputError, match=rf"{rule}\.$") as caught:
+        find_parquet("imagenet_val", "imagenet", "test")
+    assert str(caught.value).startswith("dataset='imagenet_val' cannot be loaded: '")
 
 
-@pytest.mark.parametrize(("make", "rule"), HOSTILE.values(), ids=HOSTILE)
-def test_a_small_file_cannot_ask_for_much_memory(file, make, rule):
-    train = file.with_name("train.parquet")
-    make(train)
-    assert train.stat().st_size < 15_000
-    start = time.monotonic()
-    child = subprocess.run(
-        [sys.executable, "-c", CHILD], capture_output=True, text=True, check=True
+def test_nothing_is_no_split(data_folder, monkeypatch):
+    assert find_parquet("imagenet", "imagenet", "test") is None
+    write_labels(data_folder / "imagenet", train=[1], **{"test-1-of-2": [1]})
+    assert find_parquet("imagenet", "imagenet", "test") is None
+    monkeypatch.delenv("FLOWERBED_DATA")
+    assert find_parquet("imagenet", "imagenet", "test") is None
+
+
+def test_a_damaged_file_among_others_is_named(data_folder):
+    write_labels(data_folder / "a", **{shard(0, 2): [1], shard(1, 2): [5]})
+    damaged = data_folder / "a" / f"{shard(1, 2)}.parquet"
+    os.truncate(damaged, 30)
+    split = find_parquet("a", "a", "test")
+    with pytest.raises(UserInputError, match=f"'{damaged}' must be a parquet file, whole and"):
+        pieces(split)
+
+
+def test_rows_are_counted_over_the_pieces_of_a_file(data_folder):
+    rows = [{"bytes": bytes([i])} for i in range(10)]
+    (data_folder / "a").mkdir()
+    pq.write_table(pa.table({"image": rows}), data_folder / "a" / "test.parquet", row_group_size=7)
+    found = list(find_parquet("a", "a", "test").pieces(["image.bytes"]))
+    assert [piece.first_row for piece in found] == [0, 4, 7]
+    assert [x["bytes"][0] for p in found for x in p.table["image"].to_pylist()] == [*range(10)]
+
+
+def test_fingerprint_of_shards_follows_each_of_them(data_folder):
+    write_labels(data_folder / "a", **{shard(0, 2): [1], shard(1, 2): [5]})
+    split = find_parquet("a", "a", "test")
+    before = split.fingerprint
+    assert find_parquet("b", "a", "test").fingerprint == before
+    os.utime(data_folder / "a" / f"{shard(1, 2)}.parquet", ns=(1, 1))
+    assert split.fingerprint != before
+
+
+class FakeHub:
+    """The hub's client, with a data set of labels 0 to 69."""
+
+    def __init__(self):
+        self.calls = []
+
+    def load_dataset(self, repository, **options):
+        import datasets
+
+        self.calls.append((repository, options))
+        return datasets.Dataset.from_dict({"label": list(range(70)), "other": list(range(70))})
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    hub = FakeHub()
+    monkeypatch.setattr(store, "_hub_is_reachable", lambda: True)
+    import datasets
+
+    monkeypatch.setattr(datasets, "load_dataset", hub.load_dataset)
+    return hub
+
+
+def test_the_hubs_rows_are_downloaded_once_they_are_read(hub):
+    rows = HubRows("imagenette", HubSplit("frgfm/imagenette", "validation", "320px"), "")
+    assert rows.fingerprint == "hub"
+    assert hub.calls == []
+    for _ in range(2):
+        found = pieces(rows)
+        assert [label for _, _, labels in found for label in labels] == list(range(70))
+        assert {source for source, _, _ in found} == {"frgfm/imagenette/validation"}
+        assert [first for _, first, _ in found] == [0, 32, 64]
+    assert hub.calls == [("frgfm/imagenette", {"name": "320px", "split": "validation"})]
+    assert next(rows.pieces(["label", "image.bytes"])).table.column_names == ["label"]
+
+
+def test_of_the_hub_only_the_files_of_a_split_are_downloaded(hub):
+    split = HubSplit("ILSVRC/imagenet-1k", "validation", files="data/validation-*.parquet")
+    next(HubRows("imagenet_val", split, "").pieces(["label"]))
+    [(name, options)] = hub.calls
+    assert name == "ILSVRC/imagenet-1k"
+    assert options == {
+        "split": "validation",
+        "data_files": {"validation": "data/validation-*.parquet"},
+        "verification_mode": "no_checks",
+    }
+
+
+def test_a_hub_that_is_not_reachable_is_one_sentence_with_all_places(no_hub, monkeypatch):
+    monkeypatch.delenv("FLOWERBED_DATA", raising=False)
+    rows = HubRows("imagenet", HubSplit("ILSVRC/imagenet-1k", "train"), "at A or at B")
+    with pytest.raises(UserInputError) as caught:
+        next(rows.pieces(["label"]))
+    assert str(caught.value) == (
+        "dataset='imagenet' cannot be loaded: it must be at A or at B (FLOWERBED_DATA is not set), "
+        "or the Hugging Face hub must be reachable, where it is 'ILSVRC/imagenet-1k' "
+        "(ConnectionError)."
     )
-    message, mebibytes = child.stdout.splitlines()
-    assert message == f"dataset='mnist' cannot be loaded: '{train}' {rule}."
-    assert int(mebibytes) < 800
-    assert time.monotonic() - start < 20
-
-
-@pytest.mark.parametrize("dictionary", [True, False])
-@pytest.mark.parametrize("version", ["1.0", "2.0"])
-@pytest.mark.parametrize("compression", ["none", "snappy", "gzip", "zstd"])
-@pytest.mark.parametrize("group", [7, 1000])
-def test_whatever_a_writer_chooses_is_read(file, dictionary, version, compression, group):
-    rows = [{"bytes": bytes([i]) * i, "path": None} for i in range(100)]
-    pq.write_table(
-        pa.table({"image": rows, "label": list(range(100))}), file, use_dictionary=dictionary,
-        data_page_version=version, compression=compression, row_group_size=group,
-    )  # fmt: skip
-    table = load_test_split().table
-    assert [image["bytes"] for image in table["image"].to_pylist()] == [r["bytes"] for r in rows]
-    assert table["label"].to_pylist() == list(range(100))

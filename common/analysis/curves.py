@@ -1,6 +1,6 @@
 """Learning curves in a grid of panels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 # Arms that coincide stay visible: an earlier one is drawn wider, a later one over it.
 _WIDTHS: Final = (2.4, 1.2, 1.5)
 _LINES: Final = ("-", "--", "-")
-# Arms of one round, beside arms of more, are what those are compared with: they have no colour.
+# What other arms are compared with has no colour.
 _REFERENCES: Final = ((0, (6, 2)), (0, (6, 2, 1, 2)), (0, (3, 2)), (0, (6, 2, 1, 2, 1, 2)))
 # A quantity whose values span more than this many times the smallest is drawn in logarithms.
 _WIDE: Final = 30
@@ -48,6 +48,7 @@ class Panel:
         curves: Name of an arm -> its runs, which differ in seed, from round 1: [seeds, rounds].
         bounds: Lowest and highest value that is possible; an interval ends there.
         published: Name of an arm -> the curve to compare it with.
+        references: Names of arms that the others are compared with.
     """
 
     title: str
@@ -55,15 +56,17 @@ class Panel:
     curves: Mapping[str, Floats]
     bounds: tuple[float, float]
     published: Mapping[str, Published] = field(default_factory=dict)
+    references: Collection[str] = ()
 
 
 def plot_panels(rows: Sequence[Sequence[Panel]], path: Path, title: str = "") -> None:
     """Draw rows of panels, each panel with one curve an arm.
 
     A curve is the mean over seeds; if there are several, a band is its 95 % interval. That of an
-    arm of one round is a horizontal line, and grey and dashed where others have more. Published
-    curves are dotted, in the colour of the arm that they belong to. The panels of a row share
-    their vertical axis, which is logarithmic for positive values that span a wide range.
+    arm of one round is a horizontal line. References are grey and dashed, and so are arms of one
+    round where others have more. Published curves are dotted, in the colour of the arm that they
+    belong to. The panels of a row share their vertical axis, which is logarithmic for positive
+    values that span a wide range.
 
     Args:
         rows: The panels, a row a quantity; as many in every row. If that is one, the quantities
@@ -141,7 +144,9 @@ def _styles(panels: Sequence[Panel]) -> dict[str, dict[str, Any]]:
     for panel in panels:
         for name, curves in panel.curves.items():
             counts[name] = max(curves.shape[1], counts.get(name, 0))
-    references = [name for name, count in counts.items() if count == 1 < max(counts.values())]
+    named = {name for panel in panels for name in panel.references}
+    most = max(counts.values())
+    references = [name for name, count in counts.items() if name in named or count == 1 < most]
     others = [name for name in counts if name not in references]
     return {name: _style(position) for position, name in enumerate(others)} | {
         name: _reference_style(position) for position, name in enumerate(references)

@@ -38,3 +38,8 @@ class PanelKeys(ComparedKeys):
 
 class ArmKeys(ComparedKeys):
     """The keys that tell the methods of a panel apart."""
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether it is no method, but what methods are compared with."""
+        return False

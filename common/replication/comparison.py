@@ -6,7 +6,7 @@ import numpy as np
 
 from common.analysis.results import Results
 from common.errors import UserInputError
-from common.replication.compared_keys import ComparedKeys, PanelKeys
+from common.replication.compared_keys import ArmKeys, ComparedKeys, PanelKeys
 from common.replication.definition import Replication
 from common.replication.metrics import TEST_ACCURACY, Metric
 
@@ -48,6 +48,12 @@ def by_metric(panels: Panels, metrics: Sequence[Metric]) -> dict[Metric, Panels]
     """Return, of every metric that there is something to show of, the arms that have it."""
     having = {metric: arms_with(panels, metric) for metric in metrics}
     return {metric: arms for metric, arms in having.items() if any(arms.values())}
+
+
+def arm_keys_of(replication: Replication, runs: Results) -> ArmKeys:
+    """Return what tells the runs of an arm from those of the panel's others."""
+    (row, *_) = _plain_rows(runs, list(replication.arm_keys.model_fields))
+    return replication.arm_keys.model_validate(row)
 
 
 def arms_with(panels: Panels, metric: Metric) -> Panels:

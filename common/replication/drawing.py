@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.analysis.curves import Panel, plot_panels
-from common.replication.comparison import Panels, by_metric
+from common.replication.comparison import Panels, arm_keys_of, by_metric
 from common.replication.definition import Replication
 from common.replication.metrics import Metric
 from common.replication.published import published_curve
@@ -49,6 +49,7 @@ def _row(replication: Replication, panels: Panels, overlay: str, metric: Metric)
                 for arm, runs in arms.items()
                 if (curve := published_curve(replication, overlay, metric.name, runs)) is not None
             },
+            [arm for arm, runs in arms.items() if arm_keys_of(replication, runs).is_reference],
         )
         for title, arms in panels.items()
     ]

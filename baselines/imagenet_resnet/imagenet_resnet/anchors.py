@@ -27,17 +27,17 @@ _ANCHORS: Final = (
 
 
 def anchor_parts(replication: Replication, stored: Mapping[str, Results]) -> dict[str, str]:
-    """Return, for every experiment NAME with anchors in its results, the part "anchors_NAME".
+    """Return, for every experiment NAME, the part "anchors_NAME" of the pages.
 
     Args:
         replication: Says what arms are called.
         stored: Results by experiment.
     """
-    compared = {name: compare(replication, results) for name, results in stored.items()}
     return {
-        f"anchors_{name}": _table(panels)
-        for name, panels in compared.items()
-        if any(LOCAL_ONLY in arms for arms in panels.values())
+        f"anchors_{name}": _table(compare(replication, stored[name]))
+        if name in stored
+        else "Not run yet: there are no stored results."
+        for name in replication.figures
     }
 
 

@@ -116,6 +116,11 @@ class ImageNetArmKeys(ArmKeys):
         )
 
     @property
+    def is_reference(self) -> bool:
+        """Whether it is an anchor."""
+        return bool(self._anchor)
+
+    @property
     def _anchor(self) -> str:
         """Which anchor it is; empty for federated learning."""
         if self.num_epochs == 0:

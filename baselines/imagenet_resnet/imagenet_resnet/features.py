@@ -1,25 +1,26 @@
 """What frozen layers make of every image, computed once and kept on disk."""
 
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from common.data.cache import memory_mapped
+from common.data.cache import ArrayWriter, memory_mapped_in_parts
 from common.data.npy import Layout
+from common.data.progress import OnceProgress
 from common.inputs import Inputs
 from common.memory_format import use_channels_last
+from common.parallel import map_in_order
 from common.threads import use_one_thread
 
 Floats = NDArray[np.float32]
 
 # Images at a time; a feature's last digits may depend on it.
-_CHUNK = 64
-_NAME = "features"
+_CHUNK: Final = 64
+_NAME: Final = "features"
 
 
 def cached_features(
@@ -43,11 +44,20 @@ def cached_features(
     Raises:
         UserInputError: The cache folder cannot be used.
     """
+
+    def run(writer: ArrayWriter) -> list[str]:
+        writer.require_space(len(images))
+        with OnceProgress("computing the frozen layers' features", len(images)) as progress:
+            for features in _features(make_trunk(), images):
+                writer.append({_NAME: features})
+                progress.advance(len(features))
+        return []
+
     layouts = {_NAME: Layout(np.float32, shape)}
-    return memory_mapped(key, layouts, lambda: {_NAME: _run(make_trunk(), images)})[_NAME]
+    return memory_mapped_in_parts(key, layouts, run).arrays[_NAME]
 
 
-def _run(trunk: nn.Module, images: Inputs) -> Floats:
+def _features(trunk: nn.Module, images: Inputs) -> Iterator[Floats]:
     use_one_thread()
     use_channels_last(trunk)
 
@@ -55,7 +65,4 @@ def _run(trunk: nn.Module, images: Inputs) -> Floats:
         with torch.inference_mode():
             return np.ascontiguousarray(trunk(images.take(chunk)).cpu().numpy())
 
-    # Threads, for PyTorch leaves Python's lock alone while it computes.
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
-        chunks = torch.split(torch.arange(len(images)), _CHUNK)
-        return np.concatenate(list(threads.map(features_of, chunks)))
+    return map_in_order(features_of, torch.split(torch.arange(len(images)), _CHUNK))

@@ -72,9 +72,11 @@ def load_weights(name: str, model: str) -> State:
             state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # Readers of foreign files raise errors of many kinds.
         how = "downloaded" if file is None else "read as a state dict of tensors"
+        # PyTorch goes on with advice that would run code of the file.
+        first_sentence = str(error).partition("\n")[0].partition(". ")[0]
+        why = f"{type(error).__name__}: {first_sentence:.100}".rstrip(" .:")
         raise UserInputError(
-            f"weights={name!r} is not allowed: it must be possible for them to be {how} "
-            f"({type(error).__name__}: {str(error).partition(chr(10))[0]:.100})."
+            f"weights={name!r} is not allowed: it must be possible for them to be {how} ({why})."
         ) from None
     if not isinstance(state, dict) or not all(
         isinstance(key, str) and isinstance(tensor, Tensor) for key, tensor in state.items()

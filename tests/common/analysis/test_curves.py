@@ -12,9 +12,14 @@ from common.analysis.statistics import estimate
 ANY = (-np.inf, np.inf)
 
 
-def panel(*, title="a panel", label="a label", bounds=ANY, published=(), **curves):
+def panel(*, title="a panel", label="a label", bounds=ANY, published=(), references=(), **curves):
     arrays = {name: np.array(values, dtype=float) for name, values in curves.items()}
-    return Panel(title, label, arrays, bounds, dict(published))
+    return Panel(title, label, arrays, bounds, dict(published), references)
+
+
+def is_grey(colour):
+    digits = to_hex(colour)[1:]
+    return digits[0:2] == digits[2:4] == digits[4:6]
 
 
 @pytest.fixture
@@ -195,7 +200,7 @@ def test_an_arm_of_one_round_beside_others_of_more_takes_none_of_their_colours(d
         line.get_label(): to_hex(line.get_color()) for line in alone.legends[0].get_lines()
     }
     for name in ("once", "other"):
-        assert len({*colours[name][1:][0::2]}) == len({*colours[name][1:][1::2]}) == 1  # Grey.
+        assert is_grey(colours[name])
     assert len({*colours.values()}) == 4
     assert styles[0] == styles[2] == "--"
 
@@ -203,3 +208,13 @@ def test_an_arm_of_one_round_beside_others_of_more_takes_none_of_their_colours(d
 def test_curves_may_differ_in_length(draw):
     (axis,) = draw([panel(a=[[0.1, 0.2, 0.3]], b=[[0.1, 0.2]])]).axes
     assert [len(line.get_xdata()) for line in axis.lines] == [3, 2]
+
+
+def test_a_reference_is_grey_however_many_rounds_it_has(draw):
+    figure = draw(
+        [panel(a=[[0.1, 0.2]], anchor=[[0.3, 0.4]], b=[[0.1, 0.3]], references=["anchor"])]
+    )
+    colours = {line.get_label(): line.get_color() for line in figure.legends[0].get_lines()}
+    assert {name for name, colour in colours.items() if is_grey(colour)} == {"anchor"}
+    assert [line.get_linestyle() != "-" for line in figure.axes[0].lines] == [False, True, True]
+    assert list(colours) == ["a", "b", "anchor"]

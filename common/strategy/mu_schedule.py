@@ -52,3 +52,16 @@ def require_one_rule_for_mu(mu_schedule: MuScheduleShape, adaptive_mu: bool) -> 
             f"mu_schedule={mu_schedule!r} is not allowed with adaptive_mu=True: it must be "
             "constant, for adaptive mu follows the training loss."
         )
+
+
+def require_train_loss(adaptive_mu: bool, evaluate_train_loss: bool) -> None:
+    """Refuse the heuristic that follows the training loss without that loss.
+
+    Raises:
+        UserInputError: mu is to follow what is not measured.
+    """
+    if adaptive_mu and not evaluate_train_loss:
+        raise UserInputError(
+            "evaluate_train_loss=False is not allowed with adaptive_mu=True: it must be True, for "
+            "adaptive mu follows the training loss."
+        )

@@ -13,6 +13,7 @@ from common.experiment.config import (
     Probability,
 )
 from common.strategy.cohort import require_a_complete_client
+from common.strategy.mu_schedule import require_train_loss
 
 DatasetName = Literal["mnist", "femnist", "synthetic", "synthetic_iid"]
 Normalisation = Literal["per_pixel", "global"]
@@ -67,11 +68,7 @@ class FedProxConfig(ExperimentConfig):
 
     @model_validator(mode="after")
     def _adaptive_mu_has_its_loss(self) -> Self:
-        if self.adaptive_mu and not self.evaluate_train_loss:
-            raise ValueError(
-                "evaluate_train_loss=False is not allowed with adaptive_mu=True: it must be True, "
-                "for adaptive mu follows the training loss."
-            )
+        require_train_loss(self.adaptive_mu, self.evaluate_train_loss)
         return self
 
     @model_validator(mode="after")

@@ -1,7 +1,7 @@
 """The two arms of the paper's comparison."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from common.strategy.fedavg import FedAvg
 from common.strategy.fedprox import FedProx
@@ -18,20 +18,17 @@ def make_strategy(
         nodes: Flower node id of every client.
         num_examples: n_k of every client.
     """
-    shared: dict[str, Any] = {
-        "clients_per_round": config.clients_per_round,
-        "num_epochs": config.num_epochs,
-        "stragglers_fraction": config.stragglers_fraction,
-        "seed": config.seed,
-        "on_client_failure": config.on_client_failure,
-    }
-    if config.algorithm == "fedavg":
-        return FedAvg(nodes, num_examples, **shared)
-    return FedProx(
+    make: Callable[..., FedAvg] = FedAvg
+    if config.algorithm == "fedprox":
+        make = partial(
+            FedProx, mu=config.mu, batch_size=config.batch_size, adaptive_mu=config.adaptive_mu
+        )
+    return make(
         nodes,
         num_examples,
-        **shared,
-        mu=config.mu,
-        batch_size=config.batch_size,
-        adaptive_mu=config.adaptive_mu,
+        clients_per_round=config.clients_per_round,
+        num_epochs=config.num_epochs,
+        stragglers_fraction=config.stragglers_fraction,
+        seed=config.seed,
+        on_client_failure=config.on_client_failure,
     )

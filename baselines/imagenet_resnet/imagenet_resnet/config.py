@@ -10,7 +10,11 @@ from common.experiment.config import (
     NonNegativeInt,
     PositiveFloat,
 )
-from common.strategy.mu_schedule import MuScheduleShape, require_one_rule_for_mu
+from common.strategy.mu_schedule import (
+    MuScheduleShape,
+    require_one_rule_for_mu,
+    require_train_loss,
+)
 
 Algorithm = Literal["fedprox", "fedavg"]
 DatasetName = Literal["imagenet_val", "imagenet", "imagenette", "tiny_imagenet", "cifar10"]
@@ -113,9 +117,5 @@ class ImageNetConfig(ExperimentConfig):
 
     @model_validator(mode="after")
     def _adaptive_mu_has_its_loss(self) -> Self:
-        if self.adaptive_mu and not self.evaluate_train_loss:
-            raise ValueError(
-                "evaluate_train_loss=False is not allowed with adaptive_mu=True: it must be True, "
-                "for adaptive mu follows the training loss."
-            )
+        require_train_loss(self.adaptive_mu, self.evaluate_train_loss)
         return self

@@ -1,6 +1,7 @@
 """The strategy of a run: FedAvg or FedProx, the mean of the models, the server optimiser."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from torch import nn
@@ -29,35 +30,21 @@ def make_strategy(
         num_examples: n_k of every client.
         model: The federated model, which tells parameters from buffers.
     """
-    aggregation = _aggregation(config, model)
-    client_metrics = [CLIENT_ACCURACY] if config.evaluate_clients else []
-    if config.algorithm == "fedavg":
-        return FedAvg(
-            nodes,
-            num_examples,
-            clients_per_round=config.clients_per_round,
-            num_epochs=config.num_epochs,
-            stragglers_fraction=_STRAGGLERS_FRACTION,
-            seed=config.seed,
-            on_client_failure=config.on_client_failure,
-            aggregation=aggregation,
-            measure_drift=config.measure_drift,
-            client_metrics=client_metrics,
-        )
-    return FedProx(
+    make: Callable[..., FedAvg] = FedAvg
+    if config.algorithm == "fedprox":
+        mu = MuSchedule(config.mu_schedule, config.mu, config.mu_final, config.num_rounds)
+        make = partial(FedProx, mu=mu, batch_size=config.batch_size, adaptive_mu=config.adaptive_mu)
+    return make(
         nodes,
         num_examples,
         clients_per_round=config.clients_per_round,
         num_epochs=config.num_epochs,
         stragglers_fraction=_STRAGGLERS_FRACTION,
         seed=config.seed,
-        mu=MuSchedule(config.mu_schedule, config.mu, config.mu_final, config.num_rounds),
-        batch_size=config.batch_size,
-        adaptive_mu=config.adaptive_mu,
         on_client_failure=config.on_client_failure,
-        aggregation=aggregation,
+        aggregation=_aggregation(config, model),
         measure_drift=config.measure_drift,
-        client_metrics=client_metrics,
+        client_metrics=[CLIENT_ACCURACY] if config.evaluate_clients else [],
     )
 
 

@@ -20,7 +20,7 @@ def map_in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> I
         function: Is called in several threads at once.
         items: Any number of them.
     """
-    num_threads = os.cpu_count() or 1
+    num_threads = _num_cores()
     pending: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(num_threads) as pool:
         try:
@@ -32,3 +32,10 @@ def map_in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> I
                 yield pending.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _num_cores() -> int:
+    """Return how many cores this process may use; not every system tells them from all."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

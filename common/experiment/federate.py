@@ -25,6 +25,7 @@ def federate(
     config: ExperimentConfig,
     initial_arrays: ArrayRecord,
     evaluate: Callable[[ArrayRecord], Evaluation],
+    weights: str = "",
 ) -> None:
     """Run all rounds and leave a run directory, whose place is printed.
 
@@ -37,6 +38,8 @@ def federate(
         config: The run's configuration.
         initial_arrays: The initial global model.
         evaluate: Evaluates a global model.
+        weights: Identifies the pre-trained weights that the run begins with, if any: it is kept
+            with the results, and a run goes on with the same ones only.
 
     Raises:
         UserInputError: ``output_dir`` cannot be used, or what it holds is not of this run.
@@ -45,7 +48,7 @@ def federate(
     """
     use_one_thread()
     engine = getattr(grid, "engine", "flower")
-    with RunDirectory(config, engine, strategy.num_examples) as directory:
+    with RunDirectory(config, engine, strategy.num_examples, weights) as directory:
         if not directory.is_complete:
             if directory.checkpoint:
                 _restore(directory.checkpoint, initial_arrays, strategy, grid, config)

@@ -55,6 +55,8 @@ class RunDirectory:
             outputs/<date>/<time> below the current folder.
         engine: What runs the clients.
         num_examples: n_k of every client: a run goes on with the same data only.
+        weights: Identifies the pre-trained weights that it began with, so that it goes on with the
+            same ones only; empty if there are none.
 
     Attributes:
         path: The folder.
@@ -71,7 +73,11 @@ class RunDirectory:
     """
 
     def __init__(
-        self, config: ExperimentConfig, engine: str, num_examples: Sequence[int] = ()
+        self,
+        config: ExperimentConfig,
+        engine: str,
+        num_examples: Sequence[int] = (),
+        weights: str = "",
     ) -> None:
         self.path = Path(config.output_dir or _timestamped()).expanduser().resolve()
         self.checkpoint: Checkpoint | None = None
@@ -84,7 +90,7 @@ class RunDirectory:
         else:
             self.path = _make_new(self.path)
         self._checkpoints = CheckpointFolder(
-            _make(self.path / CHECKPOINT), identify(config, num_examples)
+            _make(self.path / CHECKPOINT), identify(config, num_examples, weights)
         )
         with ExitStack() as held:
             held.callback(lock(self.path).release)
@@ -93,10 +99,13 @@ class RunDirectory:
             if self.is_complete:
                 self._checkpoints.remove()
                 return
+            environment = describe_environment(engine)
+            if weights:
+                environment["weights"] = weights
             if (self.path / CONFIG).exists():
-                self._go_on(config, describe_environment(engine))
+                self._go_on(config, environment)
             else:
-                self._begin(config, describe_environment(engine))
+                self._begin(config, environment)
             with telling(self.path / ROUNDS):
                 self._rounds_file = (self.path / ROUNDS).open("ab")
             held.callback(_close, self._rounds_file)

@@ -35,15 +35,17 @@ CHANGEABLE: Final = {
 Config = TypeVar("Config", bound=ExperimentConfig)
 
 
-def identify(config: ExperimentConfig, num_examples: Sequence[int]) -> str:
+def identify(config: ExperimentConfig, num_examples: Sequence[int], weights: str) -> str:
     """Return what tells a run from all others: a hash of what decides on its results.
 
     Args:
         config: Its configuration.
         num_examples: n_k of every client, by which other data show.
+        weights: Identifies the pre-trained weights that a key names; empty if there are none.
     """
     keys = {k: v for k, v in config.to_run_config().items() if k not in CHANGEABLE}
-    return hashlib.sha256(json.dumps([keys, list(num_examples)]).encode()).hexdigest()
+    content = [keys, list(num_examples), *([weights] if weights else [])]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def is_complete(folder: Path) -> bool:

@@ -59,8 +59,9 @@ def arm_keys_of(replication: Replication, runs: Results) -> ArmKeys:
 def arms_with(panels: Panels, metric: Metric) -> Panels:
     """Return those arms of every panel that have something to show of a metric.
 
-    These are the arms that recorded it, in every run; all of them for test accuracy, and none if
-    the metric is shown only if it varies and does so in no run.
+    These are the arms that recorded it, in every run; all of them for test accuracy, none if the
+    metric is shown only if it varies and does so in no run, and those of several rounds, where
+    there are any, if the metric is one of rounds.
     """
     if metric == TEST_ACCURACY:
         return panels
@@ -68,10 +69,25 @@ def arms_with(panels: Panels, metric: Metric) -> Panels:
         title: {name: runs for name, runs in arms.items() if _is_recorded(runs, metric)}
         for title, arms in panels.items()
     }
+    if metric.of_rounds:
+        having = of_several_rounds(having)
     arms = [runs for panel in having.values() for runs in panel.values()]
     if metric.only_if_varied and not any(_varies(runs, metric) for runs in arms):
         return {title: {} for title in panels}
     return having
+
+
+def of_several_rounds(panels: Panels) -> Panels:
+    """Return the arms of more than one round; all of them if there are none such."""
+    having = {
+        title: {name: runs for name, runs in arms.items() if _num_rounds(runs) > 1}
+        for title, arms in panels.items()
+    }
+    return having if any(having.values()) else panels
+
+
+def _num_rounds(runs: Results) -> int:
+    return int(runs.curves(TEST_ACCURACY.name).shape[1])
 
 
 def _is_recorded(runs: Results, metric: Metric) -> bool:

@@ -15,7 +15,7 @@ from common.replication.metrics import Metric
 if TYPE_CHECKING:
     from common.analysis.results import Results
 
-Statistic = Literal["best", "last", "bytes_up", "bytes_down"]
+Statistic = Literal["best", "last", "tail_mean", "bytes_up", "bytes_down"]
 
 
 def _no_parts(stored: "Mapping[str, Results]") -> Mapping[str, str]:
@@ -33,7 +33,9 @@ class FigureOf:
         reference: Name of the arm that others are compared with; the first where it is None, or
             where there is no such arm.
         statistics: What there is a table of, beside the mean of the last rounds: the test accuracy
-            of the best and of the last round, and what all clients sent and were sent.
+            of the best and of the last round and the mean of the last ten, and what all clients
+            sent and were sent.
+        tail: How many last rounds tables have the mean of; all of a run that has fewer.
     """
 
     title: str
@@ -41,6 +43,7 @@ class FigureOf:
     target: float | None = None
     reference: str | None = None
     statistics: tuple[Statistic, ...] = ()
+    tail: int = 10
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ class Metric:
         digits: How a table writes its mean and half of its interval.
         is_share: Whether it is a fraction, which tables have in percent.
         only_if_varied: Whether it says nothing while it stays the same in all rounds of every run.
+        of_rounds: Whether it cannot be compared between arms of one round and arms of more, whose
+            rounds are shorter: then those of one are left out.
     """
 
     name: str
@@ -24,6 +26,7 @@ class Metric:
     digits: tuple[str, str]
     is_share: bool = False
     only_if_varied: bool = False
+    of_rounds: bool = False
 
 
 # What arms are compared by, and every run has.

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ from common.analysis.statistics import (
     tail_mean,
 )
 from common.analysis.tables import latex_table, markdown_table
-from common.replication.comparison import Panels, arms_with, by_metric
+from common.replication.comparison import Panels, arms_with, by_metric, of_several_rounds
 from common.replication.definition import FigureOf, Replication, Statistic
 from common.replication.metrics import TEST_ACCURACY, Metric
 
@@ -60,6 +61,7 @@ _BYTES_DOWN: Final = Metric("bytes_down", "MB down", (0, math.inf), (",.1f", ",.
 _REDUCTIONS: Final[dict[Statistic, _Reduction]] = {
     "best": _Reduction("Best round", TEST_ACCURACY, best),
     "last": _Reduction("Last round", TEST_ACCURACY, last),
+    "tail_mean": _Reduction(f"Mean of the last {TAIL} rounds", TEST_ACCURACY, tail_mean),
     "bytes_up": _Reduction("Sent by all clients in all rounds", _BYTES_UP, _megabytes),
     "bytes_down": _Reduction("Sent to all clients in all rounds", _BYTES_DOWN, _megabytes),
 }
@@ -75,11 +77,13 @@ def tables(replication: Replication, panels: Panels, experiment: str) -> Tables:
             :class:`common.replication.definition.FigureOf`.
     """
     figure = replication.figures.get(experiment, FigureOf("", ""))
-    made = [_tail_means(panels, TEST_ACCURACY)]
+    made = [_tail_means(panels, TEST_ACCURACY, figure.tail)]
     if any(len(arms) > 1 for arms in panels.values()):
-        made.append(_differences(panels, figure.reference))
+        made.append(_differences(panels, figure))
     others = [metric for metric in replication.metrics if metric != TEST_ACCURACY]
-    made += [_tail_means(arms, metric) for metric, arms in by_metric(panels, others).items()]
+    made += [
+        _tail_means(arms, metric, figure.tail) for metric, arms in by_metric(panels, others).items()
+    ]
     made += [_reduced(panels, _REDUCTIONS[statistic]) for statistic in figure.statistics]
     if figure.target is not None:
         made.append(_rounds_to(panels, figure.target))
@@ -89,10 +93,11 @@ def tables(replication: Replication, panels: Panels, experiment: str) -> Tables:
     )
 
 
-def _tail_means(panels: Panels, metric: Metric) -> _Table:
+def _tail_means(panels: Panels, metric: Metric, tail: int) -> _Table:
     seeds = _seeds(panels)
-    caption = f"Mean over the {_last_rounds(panels)} of {_name_seeds(seeds)}{_interval(seeds)}:"
-    return _means_over_seeds(panels, caption, metric, tail_mean)
+    rounds = _last_rounds(panels, tail)
+    caption = f"Mean over the {rounds} of {_name_seeds(seeds)}{_interval(seeds)}:"
+    return _means_over_seeds(panels, caption, metric, partial(tail_mean, tail=tail))
 
 
 def _reduced(panels: Panels, reduction: _Reduction) -> _Table:
@@ -113,9 +118,11 @@ def _means_over_seeds(
     return _Table(caption, [label, *panels], _by_arm(panels, cell))
 
 
-def _differences(panels: Panels, named: str | None) -> _Table:
+def _differences(panels: Panels, figure: FigureOf) -> _Table:
     arms = _arms(panels)
+    named = figure.reference
     reference = named if named in arms else arms[0]
+    of_curve = partial(tail_mean, tail=figure.tail)
 
     def cell(title: str, runs: Results) -> str:
         other = panels[title].get(reference)
@@ -125,7 +132,7 @@ def _differences(panels: Panels, named: str | None) -> _Table:
             return "0"
         if other.seeds != runs.seeds:
             return "other seeds"
-        means = [_by_seed(arm, TEST_ACCURACY, tail_mean) for arm in (runs, other)]
+        means = [_by_seed(arm, TEST_ACCURACY, of_curve) for arm in (runs, other)]
         return _in_digits(paired_difference(*means), TEST_ACCURACY, sign="+")
 
     whose = reference if reference == named else "the arm of the first row"
@@ -140,7 +147,8 @@ def _rounds_to(panels: Panels, target: float) -> _Table:
         return ", ".join(f"{r:.1f}" if np.isfinite(r) else "not reached" for r in rounds)
 
     caption = f"Rounds to {100 * target:g} % test accuracy:"
-    return _Table(caption, ["rounds, a number a seed", *panels], _by_arm(panels, cell))
+    header = ["rounds, a number a seed", *panels]
+    return _Table(caption, header, _by_arm(of_several_rounds(panels), cell))
 
 
 def _by_arm(panels: Panels, cell: Callable[[str, Results], str]) -> list[list[str]]:
@@ -179,10 +187,10 @@ def _interval(seeds: Sequence[int]) -> str:
     return ", ± the 95 % interval" if len(seeds) > 1 else ""
 
 
-def _last_rounds(panels: Panels) -> str:
+def _last_rounds(panels: Panels, tail: int) -> str:
     """Say what the mean of an arm is over, where one may have fewer rounds than others."""
     arms = [runs for arms in panels.values() for runs in arms.values()]
-    counts = {min(TAIL, runs.curves(TEST_ACCURACY.name).shape[1]) for runs in arms}
+    counts = {min(tail, runs.curves(TEST_ACCURACY.name).shape[1]) for runs in arms}
     most = max(counts)
     last_rounds = f"last {most} rounds" if most > 1 else "last round"
     return last_rounds if len(counts) == 1 else f"{last_rounds}, or all of fewer,"

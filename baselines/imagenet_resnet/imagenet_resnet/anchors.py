@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.analysis.results import Results
-from common.analysis.statistics import Estimate, estimate, paired_difference, tail_mean
+from common.analysis.statistics import Estimate, estimate, last, paired_difference
 from common.analysis.tables import markdown_table
 from common.replication.comparison import Panels, compare
 from common.replication.definition import Replication
@@ -58,19 +58,19 @@ def _table(panels: Panels) -> str:
 def _cells(
     arms: Mapping[str, Results], name: str, metric: str = "test_accuracy"
 ) -> tuple[str, str]:
-    """Return an arm's accuracy, and what FedAvg has more than it, seed by seed."""
+    """Return an arm's accuracy after its last round, and what FedAvg has more, seed by seed."""
     if name not in arms:
         return "", ""
     arm, fedavg = arms[name], arms.get(FEDAVG)
-    accuracy = _percent(estimate(_tail_means(arm, metric)))
+    accuracy = _percent(estimate(_last_round(arm, metric)))
     if fedavg is None or fedavg is arm or fedavg.seeds != arm.seeds:
         return accuracy, ""
-    difference = paired_difference(_tail_means(fedavg), _tail_means(arm, metric))
+    difference = paired_difference(_last_round(fedavg), _last_round(arm, metric))
     return accuracy, _percent(difference, sign="+")
 
 
-def _tail_means(arm: Results, metric: str = "test_accuracy") -> NDArray[np.float64]:
-    return np.array([tail_mean(curve) for curve in arm.curves(metric)])
+def _last_round(arm: Results, metric: str = "test_accuracy") -> NDArray[np.float64]:
+    return np.array([last(curve) for curve in arm.curves(metric)])
 
 
 def _percent(mean: Estimate, sign: str = "") -> str:

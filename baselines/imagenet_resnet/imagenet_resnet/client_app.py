@@ -38,6 +38,7 @@ def train(message: Message, context: Context) -> Message:
         learning_rate=config.learning_rate,
         mu=instruction.mu,
         precision=config.precision,
+        batches=instruction.batches,
         momentum=config.momentum,
     )
 

@@ -95,6 +95,7 @@ class ImageNetArmKeys(ArmKeys):
     num_clients: PositiveInt
     num_rounds: PositiveInt
     num_epochs: NonNegativeInt
+    evaluate_clients: bool
 
     @property
     def name(self) -> str:
@@ -122,13 +123,15 @@ class ImageNetArmKeys(ArmKeys):
 
     @property
     def _anchor(self) -> str:
-        """Which anchor it is; empty for federated learning."""
-        if self.num_epochs == 0:
+        """Which anchor it is; empty for a method, and for what only looks like an anchor."""
+        if self.algorithm != "fedavg" or self._options:
+            return ""
+        if self.num_epochs == 0 and self.head == "keep":
             return ZERO_SHOT
         if self.num_clients == 1:
             probe = PROBE if self.num_stages == 4 else PROBE_LAYER3
             return probe if self.trainable == "head" else CENTRALISED
-        return LOCAL_ONLY if self.num_rounds == 1 else ""
+        return LOCAL_ONLY if self.evaluate_clients and self.num_rounds == 1 else ""
 
     @property
     def _algorithm(self) -> str:

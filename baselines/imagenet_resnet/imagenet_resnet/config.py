@@ -72,6 +72,7 @@ class ImageNetConfig(ExperimentConfig):
         for key, value in (
             ("head", "keep"),
             ("norm", "frozen_batch"),
+            ("buffers", "keep"),
             ("trainable", "layer4"),
             ("trainable", "head"),
         ):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from imagenet_resnet.model import make_model, trunk_output_shape
 from imagenet_resnet.weights import fingerprint
 
 Labels = NDArray[np.int64]
+
+# Part of the cache's key: to be counted up when the same images and layers get other features.
+_FEATURES: Final = 1
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,16 @@ _NOT_ABOUT_DATA = {
     "server_optimizer": "none",
     "evaluate_train_loss": False,
     "evaluate_clients": False,
+    "server_learning_rate": 1.0,
+    "beta_1": 0.0,
+    "beta_2": 0.0,
+    "tau": 1.0,
+    "buffers": "average",
+    "measure_drift": False,
+    "batch_size": 1,
     "learning_rate": 1.0,
+    "momentum": 0.0,
+    "precision": "float32",
     "num_rounds": 1,
     "num_epochs": 1,
     "output_dir": "",
@@ -145,6 +157,7 @@ def _through_trunk(config: ImageNetConfig, images: ImageDataset) -> ImageDataset
     device = torch.device(config.server_device)
     shape = trunk_output_shape(config)
     trunk = (
+        f"features_{_FEATURES}",
         config.model,
         f"{config.num_stages}_stages",
         f"before_{config.trainable}",

@@ -46,9 +46,10 @@ def cached_features(
     """
 
     def run(writer: ArrayWriter) -> list[str]:
+        trunk = make_trunk()  # Which may be refused.
         writer.require_space(len(images))
         with OnceProgress("computing the frozen layers' features", len(images)) as progress:
-            for features in _features(make_trunk(), images):
+            for features in _features(trunk, images):
                 writer.append({_NAME: features})
                 progress.advance(len(features))
         return []

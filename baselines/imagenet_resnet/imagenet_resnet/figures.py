@@ -14,9 +14,10 @@ FIGURES: Final = {
         "10 clients, 20 rounds, E = 5, as the earlier benchmark; smaller than it in that 10 "
         "classes are told apart instead of 1000, and in that only a linear head is trained, on the "
         "features of layer3.",
-        target=0.8,
+        target=0.5,
         reference=FEDAVG,
-        statistics=("best", "last", "bytes_up"),
+        tail=1,
+        statistics=("best", "tail_mean", "bytes_up"),
     ),
     "imagenette_head_long": FigureOf(
         "Imagenette, the head alone: 100 rounds, dynamic μ",
@@ -31,24 +32,26 @@ FIGURES: Final = {
         "The earlier benchmark counts every client alike, whatever its examples. What does it "
         "cost?",
         reference=FEDAVG,
-        statistics=("last",),
+        tail=1,
     ),
     "imagenette_layer4": FigureOf(
         "Imagenette at 64 pixels, layer4 and the head",
         "The same questions where a deep network is trained. Smaller than the earlier benchmark in "
-        "that 10 classes are told apart, layer4 and the head are trained on frozen features, "
-        "layer4 begins afresh, images have 64 pixels, and clients train 1 epoch in each of 5 "
-        "rounds, in bfloat16.",
+        "that 10 classes are told apart, layer4 and the head are trained on frozen features, the "
+        "3 x 3 convolutions of layer4 begin afresh, images have 64 pixels, and clients train 1 "
+        "epoch in each of 5 rounds, in bfloat16. Three seeds.",
         target=0.5,
         reference=FEDAVG,
-        statistics=("best", "last", "bytes_up"),
+        tail=1,
+        statistics=("best", "bytes_up"),
     ),
     "imagenette_full": FigureOf(
         "Imagenette at 128 pixels, all layers: the whole protocol",
         "The earlier benchmark on ten classes, for one GPU that four workers share.",
         target=0.5,
         reference=FEDAVG,
-        statistics=("best", "last", "bytes_up"),
+        tail=1,
+        statistics=("best", "tail_mean", "bytes_up"),
     ),
     "published": FigureOf(
         "The earlier benchmark's table",
@@ -56,14 +59,16 @@ FIGURES: Final = {
         "100, on the 50,000 validation images of ImageNet.",
         target=0.5,
         reference=FEDAVG,
-        statistics=("best", "last", "bytes_up"),
+        tail=1,
+        statistics=("best", "tail_mean", "bytes_up"),
     ),
     "mu_grid": FigureOf(
         "The grid of μ, and the anchors, on ImageNet",
         "Which μ is best, and is any arm better than to leave the weights as they are?",
         target=0.5,
         reference=FEDAVG,
-        statistics=("best", "last", "bytes_up"),
+        tail=1,
+        statistics=("best", "tail_mean", "bytes_up"),
     ),
     "long": FigureOf(
         "100 rounds and dynamic μ on ImageNet",

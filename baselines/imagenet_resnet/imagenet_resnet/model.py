@@ -1,8 +1,11 @@
 """ResNets (He et al. 2016, arXiv 1512.03385), cut into a frozen trunk and the layers to train."""
 
+import math
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 import torch
 from torch import nn
@@ -15,8 +18,10 @@ from common.randomness import Purpose, torch_seeded
 from imagenet_resnet.config import ImageNetConfig, Norm
 from imagenet_resnet.weights import fill, load_weights
 
+_FIRST_TRAINED: Final = {"all": "conv1", "layer4": "layer4", "head": "fc"}
+_CHILDREN: Final = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "fc")
 # Wu & He 2018 (arXiv 1803.08494), section 4: 32 groups.
-_GROUPS = 32
+_GROUPS: Final = 32
 
 
 @dataclass(frozen=True)
@@ -47,24 +52,69 @@ def make_model(config: ImageNetConfig, num_classes: int) -> SplitResNet:
         num_classes: Number of labels.
 
     Raises:
-        UserInputError: The weights cannot be had, are of another network, or lack tensors of
-            layers that stay frozen, or of the head that is to be kept.
+        UserInputError: The weights cannot be had, are of another network, or lack what is not
+            trained; or the head that is to be kept has other classes.
     """
     with torch_seeded(config.seed, Purpose.INITIAL_WEIGHTS):
         network = get_model(config.model)
         head = nn.Linear(_width(config), num_classes)
-    if config.weights == "none":
-        trunk, tail = _split(network, config, head)
-        return SplitResNet(trunk, tail, [])
-    state = load_weights(config.weights, config.model)
-    missing = fill(network, state, config.weights, ignored="fc." if config.head == "fresh" else "")
+    missing = take_over_weights(network, config)
     if config.head == "keep":
-        _require_head(missing, config)
         _keep_rows(network.fc, head, config)
     trunk, tail = _split(network, config, head)
-    _require_trunk(trunk, missing, config)
     own = tail.state_dict()
     return SplitResNet(trunk, tail, [key for key in missing if key in own])
+
+
+def take_over_weights(network: ResNet, config: ImageNetConfig) -> list[str]:
+    """Overwrite the tensors of a network with those of ``weights``, if there are any.
+
+    Returns:
+        Names of the tensors that were to come from the weights, but are not in them.
+
+    Raises:
+        UserInputError: The weights cannot be had, are of another network, or lack what is not
+            trained.
+    """
+    if config.weights == "none":
+        return []
+    state = load_weights(config.weights, config.model)
+    missing = fill(network, state, config.weights, ignored="fc." if config.head == "fresh" else "")
+    missing = [name for name in missing if config.num_stages == 4 or "layer4" not in name]
+    for key, value, untrained in (
+        ("head", "keep", missing),  # Zero-shot or not: a head knows the layers that it grew on.
+        ("trainable", config.trainable, [name for name in missing if _is_frozen(name, config)]),
+        ("norm", "frozen_batch", [name for name in missing if name.endswith("running_mean")]),
+        ("buffers", "keep", [name for name in missing if name.endswith("running_mean")]),
+    ):
+        if getattr(config, key) == value and untrained:
+            raise UserInputError(
+                f"{key}={value!r} is not allowed with weights={config.weights!r}: what is kept of "
+                f"the weights must be in them, but {len(untrained)} tensors are not, "
+                f"{untrained[0]!r} the first."
+            )
+    return missing
+
+
+def require_normalisable(config: ImageNetConfig, num_examples: Sequence[int]) -> None:
+    """Refuse clients whose batches BatchNorm cannot normalise: one image, and one pixel of it.
+
+    Args:
+        config: The run's configuration.
+        num_examples: n_k of every client.
+
+    Raises:
+        UserInputError: There are such clients.
+    """
+    last_pixels = math.ceil(config.image_size / 2 ** (config.num_stages + 1))
+    if config.norm != "batch" or config.trainable == "head" or last_pixels > 1:
+        return
+    if config.batch_size == 1 or 1 in num_examples:
+        found = "batch_size=1" if config.batch_size == 1 else "a client that has a single image"
+        raise UserInputError(
+            f"norm='batch' is not allowed with image_size={config.image_size} and {found}: it must "
+            "be group or frozen_batch, for the last feature maps have a single pixel."
+        )
 
 
 def trunk_output_shape(config: ImageNetConfig) -> tuple[int, ...]:
@@ -91,9 +141,8 @@ def _split(
     del layers["fc"]
     layers["flatten"] = nn.Flatten()
     layers["fc"] = head
-    first = {"all": "conv1", "layer4": "layer4", "head": "fc"}[config.trainable]
-    cut = list(layers).index(first)
     named = list(layers.items())
+    cut = list(layers).index(_FIRST_TRAINED[config.trainable])
     trunk, tail = nn.Sequential(OrderedDict(named[:cut])), nn.Sequential(OrderedDict(named[cut:]))
     _replace_norm(tail, config.norm)
     return trunk.eval().requires_grad_(False), tail
@@ -128,20 +177,7 @@ def _keep_rows(kept: nn.Linear, head: nn.Linear, config: ImageNetConfig) -> None
     head.bias.data.copy_(kept.bias.data[index])
 
 
-def _require_head(missing: list[str], config: ImageNetConfig) -> None:
-    if any(key.startswith("fc.") for key in missing):
-        raise UserInputError(
-            f"head='keep' is not allowed with weights={config.weights!r}: it must be fresh, for "
-            "these weights have no head."
-        )
-
-
-def _require_trunk(trunk: nn.Module, missing: list[str], config: ImageNetConfig) -> None:
-    """Refuse to freeze what nobody trained."""
-    lacking = [key for key in missing if key in trunk.state_dict()]
-    if lacking:
-        raise UserInputError(
-            f"trainable={config.trainable!r} is not allowed with weights={config.weights!r}: the "
-            f"layers that stay frozen must be in the weights, but {len(lacking)} of their tensors "
-            f"are not, {lacking[0]!r} the first."
-        )
+def _is_frozen(name: str, config: ImageNetConfig) -> bool:
+    """Whether a tensor belongs to the trunk."""
+    child = name.partition(".")[0]
+    return _CHILDREN.index(child) < _CHILDREN.index(_FIRST_TRAINED[config.trainable])

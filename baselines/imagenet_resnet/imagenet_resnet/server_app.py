@@ -6,6 +6,7 @@ import torch
 from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
 from torch import nn
+from torchvision.models import get_model
 
 from common.engine import nodes_by_partition
 from common.experiment.evaluation import evaluate_top_k
@@ -15,8 +16,9 @@ from common.experiment.recorder import Evaluation
 from common.experiment.say import say
 from imagenet_resnet.config import ImageNetConfig
 from imagenet_resnet.dataset import FederatedImages, load_dataset
-from imagenet_resnet.model import make_model
+from imagenet_resnet.model import make_model, require_normalisable, take_over_weights
 from imagenet_resnet.strategy import make_strategy
+from imagenet_resnet.weights import fingerprint
 
 app = ServerApp()
 
@@ -26,18 +28,22 @@ def main(grid: Grid, context: Context) -> None:
     """Run the configured experiment."""
     config = ImageNetConfig.from_run_config(context.run_config)
     check_machine(config)
+    take_over_weights(get_model(config.model), config)  # Refused before images are decoded.
     data = load_dataset(config)
+    num_examples: list[int] = data.partition.sizes.tolist()
+    require_normalisable(config, num_examples)
     network = make_model(config, data.num_classes)
     if network.fresh:
         say(
             f"weights={config.weights!r} lack {len(network.fresh)} tensors of the trained layers, "
             f"which begin afresh, {network.fresh[0]!r} the first."
         )
-    num_examples: list[int] = data.partition.sizes.tolist()
     nodes = nodes_by_partition(grid, num_examples)
     strategy = make_strategy(config, nodes, num_examples, network.tail)
     initial_arrays = ArrayRecord(network.tail.state_dict())
-    federate(grid, strategy, config, initial_arrays, Evaluator(config, network.tail, data))
+    evaluator = Evaluator(config, network.tail, data)
+    weights = "" if config.weights == "none" else fingerprint(config.weights, config.model)
+    federate(grid, strategy, config, initial_arrays, evaluator, weights)
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,17 @@ import signal
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 # Of every baseline, by package: shrunk experiments, and how often each is to be killed.
 SYNTHETIC = ("dataset=synthetic", "num_clients=6", "clients_per_round=4", "num_epochs=3")
+IMAGES = (
+    *("dataset=imagenette", "image_size=32", "num_stages=3", "num_clients=3"),
+    *("clients_per_round=2", "num_epochs=1", "batch_size=16", "min_partition_size=16"),
+)
 SHRUNK = {
     "fedprox": {
         "fedprox": (8, (*SYNTHETIC, "num_rounds=100", "stragglers_fraction=0.5")),
@@ -23,6 +28,19 @@ SHRUNK = {
         "adaptive mu": (8, (*SYNTHETIC, "num_rounds=100", "adaptive_mu=true", "mu=0.2", "seed=1")),
         "every third round": (4, (*SYNTHETIC, "num_rounds=100", "checkpoint_every=3")),
         "on ray": (1, (*SYNTHETIC, "num_rounds=60", "engine=ray")),
+    },
+    "imagenet_resnet": {
+        "head": (
+            8,
+            (
+                *(*IMAGES, "weights=trunk.pth", "trainable=head", "num_rounds=60"),
+                *("server_optimizer=fedadam", "mu_schedule=linear", "evaluate_clients=true"),
+            ),
+        ),
+        "all layers": (
+            5,
+            (*IMAGES, "weights=none", "augmentation=crop_flip", "num_rounds=12", "num_clients=2"),
+        ),
     },
 }
 EXPERIMENTS = [
@@ -39,25 +57,34 @@ EXPERIMENTS = [
 
 
 @pytest.fixture(scope="module")
-def start():
+def start(tmp_path_factory):
     """Starts a command; returns its process id, and a function that waits for its exit code."""
+    data = tmp_path_factory.mktemp("data")
     server = subprocess.Popen(
         [sys.executable, Path(__file__).parent / "fork_server.py"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        env=os.environ | {"FLOWERBED_DATA": str(data / "data"), "XDG_CACHE_HOME": str(data)},
     )
 
     def ask(**request):
         server.stdin.write(json.dumps(request) + "\n")
         server.stdin.flush()
 
-    for package, experiments in SHRUNK.items():
-        for _, arguments in experiments.values():
+    @cache
+    def warm_up(package):
+        """Import and compile once what takes seconds."""
+        if package == "imagenet_resnet":
+            import tiny_imagenette  # Here, for it takes seconds, too.
+
+            tiny_imagenette.write(data / "data")
+        for _, arguments in SHRUNK[package].values():
             if "engine=ray" not in arguments:  # What forks must not have a Ray.
                 ask(package=package, arguments=[*arguments, "engine=inline"], folder=None)
 
     def start(package, arguments, folder, **limits):
+        warm_up(package)
         log = str(folder / "log")
         ask(package=package, arguments=arguments, folder=str(folder), log=log, **limits)
         return int(server.stdout.readline()), lambda: int(server.stdout.readline())

@@ -90,7 +90,7 @@ def take_over_weights(network: ResNet, config: ImageNetConfig) -> list[str]:
         if getattr(config, key) == value and untrained:
             raise UserInputError(
                 f"{key}={value!r} is not allowed with weights={config.weights!r}: what is kept of "
-                f"the weights must be in them, but {len(untrained)} tensors are not, "
+                f"the weights must be in them, but {len(untrained)} of its tensors are not, "
                 f"{untrained[0]!r} the first."
             )
     return missing

@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 import torch
 from flwr.app import ArrayRecord
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from common.arrays import to_arrays
 from common.client import LocalWork, train_locally
-from common.client.local_sgd import epoch_orders, step
+from common.client.local_sgd import batches, epoch_orders, step
+from common.inputs import OnDisk
 
 
 def make_mlp():
@@ -27,6 +30,10 @@ def make_cnn():
 
 def make_logistic():
     return nn.Linear(9, 4)
+
+
+def make_batch_norm():
+    return nn.Sequential(nn.Linear(9, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 4))
 
 
 MODELS = [make_mlp, make_cnn, make_logistic]
@@ -66,7 +73,7 @@ def reference(model, examples, work, seed=0):
     rng = np.random.default_rng(seed)
     w = [parameter for parameter in model.parameters() if parameter.requires_grad]
     w_global = [parameter.detach().clone() for parameter in w]
-    optimizer = torch.optim.SGD(w, lr=work.learning_rate)
+    optimizer = torch.optim.SGD(w, lr=work.learning_rate, momentum=work.momentum)
     orders = rng.permuted(np.tile(np.arange(len(y)), (work.epochs, 1)), axis=1)
     for order in torch.tensor(orders):
         for start in range(0, len(y), work.batch_size)[: work.batches]:
@@ -124,9 +131,9 @@ def test_the_proximal_gradient_enters_every_batch(examples, monkeypatch):
     start = [parameter.detach().clone() for parameter in model.parameters()]
     moved = []
 
-    def recording(w, gradient, w_global, work):
+    def recording(w, gradient, w_global, work, v):
         before = [parameter.detach().clone() for parameter in w]
-        step(w, gradient, w_global, work)
+        step(w, gradient, w_global, work, v)
         for now, then, g, origin in zip(w, before, gradient, start, strict=True):
             torch.testing.assert_close(now, then - 0.1 * (g + 0.7 * (then - origin)))
         moved.append(max((a - b).abs().max().item() for a, b in zip(before, start, strict=True)))
@@ -142,7 +149,7 @@ def test_a_step_by_hand():
     w = [torch.tensor([3.0, 5.0]), torch.tensor([[0.0]])]
     w_global = [torch.tensor([1.0, 1.0]), torch.tensor([[4.0]])]
     gradient = (torch.tensor([1.0, 2.0]), torch.tensor([[-1.0]]))
-    step(w, gradient, w_global, LocalWork(1, 1, learning_rate=0.25, mu=0.5))
+    step(w, gradient, w_global, LocalWork(1, 1, learning_rate=0.25, mu=0.5), [])
     assert w[0].tolist() == [3 - 0.25 * (1 + 0.5 * 2), 5 - 0.25 * (2 + 0.5 * 4)]
     assert w[1].tolist() == [[0 - 0.25 * (-1 + 0.5 * -4)]]
     assert [tensor.tolist() for tensor in (*gradient, *w_global)] == [[1, 2], [[-1]], [1, 1], [[4]]]
@@ -153,7 +160,7 @@ def test_at_mu_of_zero_a_step_is_that_of_plain_sgd_to_the_last_bit():
     rng = torch.Generator().manual_seed(0)
     w, g = torch.randn(1000, generator=rng), torch.randn(1000, generator=rng)
     expected = w.clone().add_(g, alpha=-0.1)
-    step([w], (g,), [torch.full((1000,), torch.inf)], LocalWork(1, 1, 0.1, mu=0.0))
+    step([w], (g,), [torch.full((1000,), torch.inf)], LocalWork(1, 1, 0.1, mu=0.0), [])
     assert torch.equal(w, expected)
 
 
@@ -161,6 +168,52 @@ def test_at_mu_of_zero_a_network_ends_where_plain_sgd_does_to_the_last_bit(examp
     work = LocalWork(3, 5, 0.1, mu=0.0)
     found = trained(build(make_mlp), examples, work)
     assert_equal(found, reference(build(make_mlp), examples, work))
+
+
+@pytest.mark.parametrize("make", MODELS)
+@pytest.mark.parametrize("mu", [0.0, 0.5])
+@pytest.mark.parametrize(("epochs", "batch_size"), [(1, 5), (4, 23), (3, 1)])
+def test_momentum_is_that_of_torch_with_the_proximal_term_in_the_loss(
+    make, examples, mu, epochs, batch_size
+):
+    work = LocalWork(epochs, batch_size, 0.01, mu, momentum=0.9)
+    found = trained(build(make), examples, work)
+    assert_close(found, reference(build(make), examples, work))
+    assert not are_equal(found, trained(build(make), examples, replace(work, momentum=0.0)))
+
+
+def test_steps_with_momentum_by_hand():
+    """v <- v/2 + g + mu (w - w_global), w <- w - v/4, from w_global = 1 and v = 0."""
+    w, v = [torch.tensor([1.0])], [torch.tensor([0.0])]
+    work = LocalWork(1, 1, learning_rate=0.25, mu=2.0, momentum=0.5)
+    met = []
+    for gradient in (4.0, 4.0, -1.0):
+        step(w, (torch.tensor([gradient]),), [torch.tensor([1.0])], work, v)
+        met.append((v[0].item(), w[0].item()))
+    # v: 4; 2 + 4 + 2 (0 - 1) = 4; 2 - 1 + 2 (-1 - 1) = -3.
+    assert met == [(4.0, 0.0), (4.0, -1.0), (-3.0, -0.25)]
+
+
+def test_with_momentum_mu_of_zero_computes_no_proximal_term():
+    """Where w_global is infinite, 0 (w - w_global) would not be 0."""
+    rng = torch.Generator().manual_seed(0)
+    w, v, g = (torch.randn(1000, generator=rng) for _ in range(3))
+    velocity = v.clone().mul_(0.9).add_(g)
+    expected = w.clone().add_(velocity, alpha=-0.1)
+    step([w], (g,), [torch.full((1000,), torch.inf)], LocalWork(1, 1, 0.1, 0.0, momentum=0.9), [v])
+    assert torch.equal(w, expected)
+    assert torch.equal(v, velocity)
+
+
+@pytest.mark.parametrize("make", MODELS)
+def test_every_round_begins_at_rest(make, examples):
+    """Two rounds of an epoch are not one of two: no velocity is left of the first."""
+    work = LocalWork(1, 5, 0.05, mu=0.0, momentum=0.9)
+    model, expected = build(make), build(make)
+    for seed in (0, 1):
+        found = trained(model, examples, work, seed)
+        assert_close(found, reference(expected, examples, work, seed))
+    assert not are_equal(found, trained(build(make), examples, replace(work, epochs=2)))
 
 
 @pytest.mark.parametrize("make", MODELS)
@@ -204,16 +257,31 @@ def test_a_linear_layer_without_biases_is_a_model_like_any_other(examples):
     assert_close(trained(build(make), examples, work), reference(build(make), examples, work))
 
 
-def test_batch_norm_statistics_are_no_parameters(examples):
-    """mu pulls no buffer back: they follow the batches as torch has it."""
-    work = LocalWork(3, 6, 0.05, mu=2.0)
-
-    def make():
-        return nn.Sequential(nn.Linear(9, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 4))
-
-    found = trained(build(make), examples, work)
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_batch_norm_statistics_are_no_parameters(examples, momentum):
+    """Neither mu nor momentum moves a buffer: they follow the batches as torch has it."""
+    work = LocalWork(3, 6, 0.01, mu=2.0, momentum=momentum)
+    found = trained(build(make_batch_norm), examples, work)
     assert found["1.num_batches_tracked"] == 3 * 4
-    assert_close(found, reference(build(make), examples, work), tolerance=2e-5)
+    assert_close(found, reference(build(make_batch_norm), examples, work), tolerance=2e-5)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_mu_that_holds_the_parameters_in_place_lets_the_statistics_go(examples, momentum):
+    """At eta mu = 1 a step undoes the one before: the parameters stay within 1e-6 of w_global."""
+    work = LocalWork(1, 23, 1e-7, mu=1e7, momentum=momentum)
+    start = weights(build(make_batch_norm))
+    found = trained(build(make_batch_norm), examples, replace(work, epochs=9))
+    seen = torch.tensor(examples[0]) @ start["0.weight"].T + start["0.bias"]
+    left = 0.9**9  # Of the statistics before, after nine forward passes over the one batch.
+    for name, start_from, of_batch in (
+        ("1.running_mean", 0, seen.mean(dim=0)),
+        ("1.running_var", 1, seen.var(dim=0)),
+    ):
+        expected = left * start_from + (1 - left) * of_batch
+        torch.testing.assert_close(found[name], expected, rtol=1e-4, atol=1e-5)
+    for name in ("0.weight", "1.weight", "3.weight"):
+        torch.testing.assert_close(found[name], start[name], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("make", MODELS)
@@ -311,6 +379,69 @@ def test_dropout_draws_from_the_clients_generator(examples):
 
     assert_equal(run(0, global_seed=1), run(0, global_seed=2))
     assert not are_equal(run(0, global_seed=1), run(1, global_seed=1))
+
+
+@given(st.integers(1, 60), st.integers(1, 20), st.integers(1, 2))
+def test_batches_are_the_whole_epoch_in_order(num_examples, batch_size, least):
+    order = torch.arange(num_examples).flip(0)
+    found = list(batches(order, batch_size, least))
+    assert torch.equal(torch.cat(found), order)
+    assert {len(batch) for batch in found[:-1]} <= {batch_size}
+    assert len(found[-1]) >= min(least, batch_size, num_examples)
+    assert len(found[-1]) < batch_size + least
+
+
+@pytest.mark.parametrize(
+    ("num_examples", "batch_size", "least", "sizes"),
+    [
+        (9, 4, 2, [4, 5]),
+        (9, 4, 1, [4, 4, 1]),
+        (10, 4, 2, [4, 4, 2]),
+        (8, 4, 2, [4, 4]),
+        (5, 4, 2, [5]),
+        (1, 4, 2, [1]),  # There is none to join.
+        (3, 1, 2, [1, 1, 1]),
+    ],
+)
+def test_an_example_alone_joins_the_batch_before(num_examples, batch_size, least, sizes):
+    found = batches(torch.arange(num_examples), batch_size, least)
+    assert [len(batch) for batch in found] == sizes
+
+
+@pytest.mark.parametrize(("make", "steps"), [(make_batch_norm, 2), (make_mlp, 3)])
+def test_it_does_so_where_there_is_batch_norm(make, steps, examples, monkeypatch):
+    made = []
+    monkeypatch.setattr("common.client.local_sgd.step", lambda *given: made.append(given))
+    trained(build(make), examples, LocalWork(1, 11, 0.1, 0.0))  # 23 = 11 + 11 + 1.
+    assert len(made) == steps
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("make", MODELS)
+def test_a_client_of_one_example_is_trained(make, momentum, examples):
+    x, y = examples
+    work = LocalWork(3, 5, 0.05, 0.5, momentum=momentum)
+    found = trained(build(make), (x[:1], y[:1]), work)
+    assert_close(found, reference(build(make), (x[:1], y[:1]), work))
+
+
+def test_examples_on_disk_are_those_in_memory(examples, tmp_path):
+    """Rows of a file, whose batches are read and made ready one by one: the same bits."""
+    x, y = examples
+    rows = np.random.default_rng(0).permutation(40)[:23]
+    stored = np.zeros((40, 9), np.float32)
+    stored[rows] = x / 2
+    np.save(tmp_path / "x.npy", stored)
+    memory_map = np.load(tmp_path / "x.npy", mmap_mode="r")
+    inputs = OnDisk(memory_map, rows, torch.device("cpu"), lambda half: half.mul_(2))
+    for make in (make_mlp, make_batch_norm):
+        work = LocalWork(2, 5, 0.05, 0.5, momentum=0.9)
+        expected = trained(build(make), examples, work)
+        assert_equal(trained(build(make), (inputs, y), work), expected)
+    # Logistic regression, too, which then takes the path of any other model.
+    work = LocalWork(2, 5, 0.05, 0.5)
+    expected = trained(build(make_logistic), examples, work)
+    assert_close(trained(build(make_logistic), (inputs, y), work), expected)
 
 
 @pytest.mark.parametrize(("n_k", "epochs"), [(1, 3), (2, 50), (23, 7)])

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from common.client import logistic
-from common.experiment.evaluation import _CHUNK, evaluate
+from common.experiment.evaluation import _CHUNK, evaluate, evaluate_top_k
+from common.inputs import InMemory, OnDisk
 
 
 def test_by_hand():
@@ -128,3 +129,43 @@ def test_every_logit_is_computed_whatever_the_shape(examples, classes):
     W = rng.standard_normal((classes, 9), dtype=np.float32)
     b = rng.standard_normal(classes, dtype=np.float32)
     np.testing.assert_allclose(logistic.logits(W, b, x), x @ W.T + b, rtol=1e-5, atol=1e-5)
+
+
+def top_k(logits, labels, k):
+    return evaluate_top_k(nn.Identity(), InMemory(torch.tensor(logits)), torch.tensor(labels), k)
+
+
+def test_top_k_by_hand():
+    logits = [[4.0, 3, 2, 1], [1, 2, 3, 4], [1, 4, 2, 3], [4, 1, 3, 2]]
+    labels = [0, 1, 3, 1]  # Likeliest, third, second and least likely.
+    found = [top_k(logits, labels, k) for k in (1, 2, 3, 4)]
+    assert [metrics.top_k_accuracy for metrics in found] == [0.25, 0.5, 0.75, 1.0]
+    assert [metrics.accuracy for metrics in found] == [0.25] * 4
+
+
+@pytest.mark.parametrize("k", [4, 5, 100])
+def test_of_no_more_classes_than_k_all_are_among_the_likeliest(k):
+    assert top_k([[1.0, 2, 3, 4], [4, 3, 2, 1]], [0, 2], k).top_k_accuracy == 1.0
+
+
+@pytest.mark.parametrize("num_examples", [1, _CHUNK - 1, _CHUNK, _CHUNK + 1, 2 * _CHUNK + 3])
+def test_top_k_is_over_examples_whatever_the_chunks(num_examples):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(num_examples, 7)).astype(np.float32)
+    labels = rng.integers(0, 7, num_examples)
+    ranks = (logits > logits[np.arange(num_examples), labels][:, None]).sum(axis=1)
+    for k in (1, 5):
+        assert top_k(logits, labels, k).top_k_accuracy == (ranks < k).mean()
+
+
+def test_top_k_agrees_with_evaluate_and_reads_what_is_on_disk():
+    rng = torch.Generator().manual_seed(0)
+    x, y = torch.randn(450, 3, 6, 6, generator=rng), torch.randint(0, 5, (450,), generator=rng)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(64, 5))
+    expected = evaluate(model, x, y)
+    rows = np.arange(450)[::-1]
+    stored = OnDisk(x.numpy()[::-1].copy(), rows, torch.device("cpu"), nn.Identity())
+    for inputs in (InMemory(x), stored):
+        found = evaluate_top_k(model, inputs, y, k=2)
+        assert (found.loss, found.accuracy) == (expected.loss, expected.accuracy)
+        assert expected.accuracy < found.top_k_accuracy < 1

@@ -82,6 +82,7 @@ def test_purposes_keep_their_numbers():
         "PARTIAL_WORK": 6,
         "BATCH_ORDER": 7,
         "SHARED_MODEL": 8,
+        "AUGMENTATION": 9,
     }
 
 

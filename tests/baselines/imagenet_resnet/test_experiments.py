@@ -225,17 +225,12 @@ def shrink(config, weights_file, output_dir):
 
 
 # All networks and methods; other experiments have some of the same.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
-        "imagenette_head",
-        *(
-            pytest.param(name, marks=pytest.mark.slow)
-            for name in (
-                *("imagenette_head_long", "imagenette_head_mean", "imagenette_layer4"),
-                *("imagenette_full", "mu_grid"),
-            )
-        ),
+        *("imagenette_head", "imagenette_head_long", "imagenette_head_mean", "imagenette_layer4"),
+        *("imagenette_full", "mu_grid"),
     ],
 )
 def test_every_method_runs(hydra_state, name, tiny_images, weights_file, run, tmp_path):

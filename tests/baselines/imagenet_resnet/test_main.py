@@ -78,6 +78,7 @@ def test_the_smoke_run_is_the_whole_path(cwd, main):
     assert ended.out == f"Complete already: results are in {cwd / 'a'}\n"
 
 
+@pytest.mark.slow
 def test_methods_of_a_sweep_meet_the_same_clients(cwd, main):
     ended = main(
         *("--multirun", *TINY, *HEAD, "batch_size=8", "clients_per_round=2", "num_rounds=4"),

@@ -297,6 +297,7 @@ def test_weights_are_refused_before_images_are_decoded(make_config, run, monkeyp
         run(make_config(weights="nosuch.pth"))
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_the_weights_that_it_began_with(make_config, run, tmp_path):
     """A name may come to mean another file, and the frozen layers with it."""
     weights, folder = tmp_path / "weights.pth", tmp_path / "run"

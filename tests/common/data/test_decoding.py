@@ -48,7 +48,7 @@ def test_no_images():
 
 
 def test_no_more_are_read_than_are_decoded_next(encode, monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0})
     read = []
     file = encode(4, 4, 0, "PNG")
 

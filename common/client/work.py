@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Precision = Literal["float32", "bfloat16"]
+LocalOptimizer = Literal["sgd", "adamw"]
+ProximalTerm = Literal["in_loss", "decoupled"]
 
 
 @dataclass(frozen=True)
@@ -14,6 +16,11 @@ class LocalWork:
     minibatch SGD from w_global; mu = 0 is the local problem of FedAvg. With momentum m it is
     v <- m v + grad h(w), w <- w - eta v, as in PyTorch, from v = 0 in every round.
 
+    AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101) has PyTorch's beta_1, beta_2 and epsilon, and
+    moments of 0 in every round. It divides each coordinate of a gradient by a running mean of its
+    size, the proximal term's share included. Decoupled from that, the term is a step of its own,
+    w <- w - eta mu (w - w_global), as the weight decay is.
+
     Attributes:
         epochs: Passes over the client's examples, E, or fewer for a straggler.
         batch_size: Examples a step, B; the last batch of an epoch may be smaller.
@@ -21,7 +28,10 @@ class LocalWork:
         mu: Coefficient of the proximal term.
         precision: What a network computes logits and gradients in; weights are always float32.
         batches: Mini-batches to do of each epoch, for a straggler; None for all of them.
-        momentum: m, in [0, 1).
+        momentum: m of SGD, in [0, 1).
+        optimizer: Whose steps are taken.
+        weight_decay: Of AdamW, >= 0, decoupled: w <- w - eta weight_decay w.
+        proximal_term: Part of AdamW's loss, or decoupled; to SGD it is the same.
     """
 
     epochs: int
@@ -31,3 +41,21 @@ class LocalWork:
     precision: Precision = "float32"
     batches: int | None = None
     momentum: float = 0.0
+    optimizer: LocalOptimizer = "sgd"
+    weight_decay: float = 0.0
+    proximal_term: ProximalTerm = "in_loss"
+
+
+@dataclass(frozen=True)
+class LocalTraining:
+    """What there is to say of a client's local epochs beside the model.
+
+    Attributes:
+        num_steps: Steps that the local optimiser made.
+        train_loss: Mean cross-entropy over the examples of the last epoch, each with the model of
+            its own step, in nats; None without an epoch, and where it is not computed: the compiled
+            path of logistic regression.
+    """
+
+    num_steps: int
+    train_loss: float | None

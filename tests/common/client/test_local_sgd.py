@@ -10,7 +10,8 @@ from torch import nn
 
 from common.arrays import to_arrays
 from common.client import LocalWork, train_locally
-from common.client.local_sgd import batches, epoch_orders, step
+from common.client.local_optimizer import Sgd
+from common.client.local_sgd import batches, epoch_orders
 from common.inputs import OnDisk
 
 
@@ -131,37 +132,20 @@ def test_the_proximal_gradient_enters_every_batch(examples, monkeypatch):
     start = [parameter.detach().clone() for parameter in model.parameters()]
     moved = []
 
-    def recording(w, gradient, w_global, work, v):
-        before = [parameter.detach().clone() for parameter in w]
-        step(w, gradient, w_global, work, v)
-        for now, then, g, origin in zip(w, before, gradient, start, strict=True):
-            torch.testing.assert_close(now, then - 0.1 * (g + 0.7 * (then - origin)))
-        moved.append(max((a - b).abs().max().item() for a, b in zip(before, start, strict=True)))
+    class Recording(Sgd):
+        def step(self, gradient):
+            before = [parameter.detach().clone() for parameter in self._w]
+            super().step(gradient)
+            for now, then, g, origin in zip(self._w, before, gradient, start, strict=True):
+                torch.testing.assert_close(now, then - 0.1 * (g + 0.7 * (then - origin)))
+            steps = zip(before, start, strict=True)
+            moved.append(max((a - b).abs().max().item() for a, b in steps))
 
-    monkeypatch.setattr("common.client.local_sgd.step", recording)
+    monkeypatch.setattr("common.client.local_sgd.make_optimizer", Recording)
     train_locally(model, *examples, LocalWork(3, 5, 0.1, mu=0.7), np.random.default_rng(0))
     assert len(moved) == 3 * 5
     assert moved[0] == 0
     assert min(moved[1:]) > 0
-
-
-def test_a_step_by_hand():
-    w = [torch.tensor([3.0, 5.0]), torch.tensor([[0.0]])]
-    w_global = [torch.tensor([1.0, 1.0]), torch.tensor([[4.0]])]
-    gradient = (torch.tensor([1.0, 2.0]), torch.tensor([[-1.0]]))
-    step(w, gradient, w_global, LocalWork(1, 1, learning_rate=0.25, mu=0.5), [])
-    assert w[0].tolist() == [3 - 0.25 * (1 + 0.5 * 2), 5 - 0.25 * (2 + 0.5 * 4)]
-    assert w[1].tolist() == [[0 - 0.25 * (-1 + 0.5 * -4)]]
-    assert [tensor.tolist() for tensor in (*gradient, *w_global)] == [[1, 2], [[-1]], [1, 1], [[4]]]
-
-
-def test_at_mu_of_zero_a_step_is_that_of_plain_sgd_to_the_last_bit():
-    """Where w_global is infinite, 0 (w - w_global) would not be 0."""
-    rng = torch.Generator().manual_seed(0)
-    w, g = torch.randn(1000, generator=rng), torch.randn(1000, generator=rng)
-    expected = w.clone().add_(g, alpha=-0.1)
-    step([w], (g,), [torch.full((1000,), torch.inf)], LocalWork(1, 1, 0.1, mu=0.0), [])
-    assert torch.equal(w, expected)
 
 
 def test_at_mu_of_zero_a_network_ends_where_plain_sgd_does_to_the_last_bit(examples):
@@ -180,29 +164,6 @@ def test_momentum_is_that_of_torch_with_the_proximal_term_in_the_loss(
     found = trained(build(make), examples, work)
     assert_close(found, reference(build(make), examples, work))
     assert not are_equal(found, trained(build(make), examples, replace(work, momentum=0.0)))
-
-
-def test_steps_with_momentum_by_hand():
-    """v <- v/2 + g + mu (w - w_global), w <- w - v/4, from w_global = 1 and v = 0."""
-    w, v = [torch.tensor([1.0])], [torch.tensor([0.0])]
-    work = LocalWork(1, 1, learning_rate=0.25, mu=2.0, momentum=0.5)
-    met = []
-    for gradient in (4.0, 4.0, -1.0):
-        step(w, (torch.tensor([gradient]),), [torch.tensor([1.0])], work, v)
-        met.append((v[0].item(), w[0].item()))
-    # v: 4; 2 + 4 + 2 (0 - 1) = 4; 2 - 1 + 2 (-1 - 1) = -3.
-    assert met == [(4.0, 0.0), (4.0, -1.0), (-3.0, -0.25)]
-
-
-def test_with_momentum_mu_of_zero_computes_no_proximal_term():
-    """Where w_global is infinite, 0 (w - w_global) would not be 0."""
-    rng = torch.Generator().manual_seed(0)
-    w, v, g = (torch.randn(1000, generator=rng) for _ in range(3))
-    velocity = v.clone().mul_(0.9).add_(g)
-    expected = w.clone().add_(velocity, alpha=-0.1)
-    step([w], (g,), [torch.full((1000,), torch.inf)], LocalWork(1, 1, 0.1, 0.0, momentum=0.9), [v])
-    assert torch.equal(w, expected)
-    assert torch.equal(v, velocity)
 
 
 @pytest.mark.parametrize("make", MODELS)
@@ -409,11 +370,10 @@ def test_an_example_alone_joins_the_batch_before(num_examples, batch_size, least
 
 
 @pytest.mark.parametrize(("make", "steps"), [(make_batch_norm, 2), (make_mlp, 3)])
-def test_it_does_so_where_there_is_batch_norm(make, steps, examples, monkeypatch):
-    made = []
-    monkeypatch.setattr("common.client.local_sgd.step", lambda *given: made.append(given))
-    trained(build(make), examples, LocalWork(1, 11, 0.1, 0.0))  # 23 = 11 + 11 + 1.
-    assert len(made) == steps
+def test_it_does_so_where_there_is_batch_norm(make, steps, examples):
+    work = LocalWork(1, 11, 0.1, 0.0)  # 23 = 11 + 11 + 1.
+    found = train_locally(build(make), *examples, work, np.random.default_rng(0))
+    assert found.num_steps == steps
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
@@ -540,3 +500,45 @@ def test_bfloat16_of_one_linear_layer_is_not_ignored(examples):
     exact = trained(build(make_logistic), examples, work)
     found = trained(build(make_logistic), examples, replace(work, precision="bfloat16"))
     assert 1e-5 < relative_difference(found, exact) < 0.02
+
+
+def test_a_correction_is_added_to_the_gradient_of_every_batch(examples):
+    """Against a model that has it in its loss: <correction, w> has that gradient everywhere."""
+    model, expected = build(make_mlp), build(make_mlp)
+    rng = torch.Generator().manual_seed(1)
+    correction = [torch.randn(w.shape, generator=rng) for w in model.parameters()]
+    train_locally(
+        model, *examples, LocalWork(2, 5, 0.05, 0.0), np.random.default_rng(0), correction
+    )
+    x, y = map(torch.tensor, examples)
+    orders = np.random.default_rng(0).permuted(np.tile(np.arange(len(y)), (2, 1)), axis=1)
+    optimizer = torch.optim.SGD(expected.parameters(), lr=0.05)
+    for order in torch.tensor(orders):
+        for batch in torch.split(order, 5):
+            optimizer.zero_grad()
+            products = zip(correction, expected.parameters(), strict=True)
+            loss = nn.functional.cross_entropy(expected(x[batch]), y[batch])
+            (loss + sum((c * w).sum() for c, w in products)).backward()
+            optimizer.step()
+    assert_close(weights(model), weights(expected))
+
+
+@pytest.mark.parametrize("make", MODELS)
+def test_steps_are_counted(make, examples):
+    rng = np.random.default_rng(0)
+    n_k = len(examples[1])
+    for limit, of_epoch in ((None, -(-n_k // 4)), (2, 2)):
+        work = LocalWork(3, 4, 0.05, 0.0, batches=limit)
+        assert train_locally(build(make), *examples, work, rng).num_steps == 3 * of_epoch
+    assert train_locally(build(make), *examples, LocalWork(0, 4, 0.05, 0.0), rng).num_steps == 0
+
+
+def test_the_training_loss_is_the_mean_over_the_examples_of_the_last_epoch(examples):
+    """With one batch an epoch it is the loss of the model that the epoch begins with."""
+    work = LocalWork(3, 10_000, 0.05, 0.0)
+    found = train_locally(build(make_mlp), *examples, work, np.random.default_rng(0))
+    model = build(make_mlp)
+    trained(model, examples, LocalWork(2, 10_000, 0.05, 0.0))
+    x, y = map(torch.tensor, examples)
+    loss = nn.functional.cross_entropy(model(x), y).item()
+    assert found.train_loss == pytest.approx(loss, rel=1e-5)

@@ -4,6 +4,7 @@ Flower's ``Array`` holds the bytes of a .npy file. Its own conversions copy them
 the header of every array anew, which costs more than the whole local training of a small model.
 """
 
+from collections.abc import Mapping
 from functools import lru_cache
 from io import BytesIO
 from typing import Any
@@ -12,34 +13,36 @@ import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 # A .npy file of version 1.0: six bytes of magic, two of version, two of the header's length.
 _PREAMBLE = 10
 
 
-def to_arrays(model: nn.Module) -> ArrayRecord:
+def to_arrays(model: nn.Module | Mapping[str, Tensor]) -> ArrayRecord:
     """Return the state of a model, parameters and buffers, as Flower's ``ArrayRecord`` would.
 
     Args:
-        model: On any device; tensors of any memory format arrive in C order.
+        model: On any device; tensors of any memory format arrive in C order. Or the part of its
+            ``state_dict()`` that is to travel.
     """
     return ArrayRecord(
-        {key: to_array(tensor.cpu().numpy()) for key, tensor in model.state_dict().items()}
+        {key: to_array(tensor.cpu().numpy()) for key, tensor in _state(model).items()}
     )
 
 
-def load_arrays(model: nn.Module, arrays: ArrayRecord) -> None:
+def load_arrays(model: nn.Module | Mapping[str, Tensor], arrays: ArrayRecord) -> None:
     """Overwrite the state of a model, in place: nothing is allocated, memory formats stay.
 
     Args:
-        model: Its state has the keys and shapes of ``arrays``.
+        model: Its state has the keys and shapes of ``arrays``. Or the part of its ``state_dict()``
+            that has; the rest stays.
         arrays: What :func:`to_arrays` made of such a model.
 
     Raises:
         ValueError: Keys or shapes are not those of the model.
     """
-    state = model.state_dict()
+    state = _state(model)
     if state.keys() != arrays.keys():
         raise ValueError(f"the arrays are {sorted(arrays)}, but the model has {sorted(state)}")
     for key, tensor in state.items():
@@ -50,6 +53,10 @@ def load_arrays(model: nn.Module, arrays: ArrayRecord) -> None:
             np.copyto(tensor.numpy(), w)
         else:
             tensor.copy_(torch.from_numpy(w.copy()))  # PyTorch wants memory that may be written.
+
+
+def _state(model: nn.Module | Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    return model.state_dict() if isinstance(model, nn.Module) else model
 
 
 def to_array(w: NDArray[Any]) -> Array:

@@ -14,14 +14,14 @@ class Inputs(Protocol):
     def __len__(self) -> int:
         """Return how many examples there are."""
 
-    def take(self, examples: Tensor) -> Tensor:
-        """Return the inputs of a batch.
+    def take(self, examples: Tensor) -> object:
+        """Return the inputs of a batch, in the form that the model takes.
 
         Args:
             examples: Which, int64 on the CPU, shape [batch].
 
         Returns:
-            On the model's device, shape [batch, ...].
+            On the model's device; as a rule a tensor of shape [batch, ...].
         """
 
 

@@ -11,6 +11,9 @@ ARRAYS: Final = "arrays"
 INSTRUCTION: Final = "config"
 METRICS: Final = "metrics"
 NUM_EXAMPLES: Final = "num-examples"
+# SCAFFOLD's: c in a message, c_k in a client's state; c_k+ - c_k in a reply.
+CONTROL_VARIATE: Final = "control-variate"
+CONTROL_VARIATE_CHANGE: Final = "control-variate-change"
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ def train_reply(
     w_k: ArrayRecord,
     num_examples: int,
     metrics: Mapping[str, float] = MappingProxyType({}),
+    control_variate_change: ArrayRecord | None = None,
 ) -> Message:
     """Answer with a client's model and n_k, the number of examples it was trained on.
 
@@ -58,11 +62,15 @@ def train_reply(
         w_k: The model.
         num_examples: n_k.
         metrics: What the client measured of its own model, by name, such as "test-accuracy".
+        control_variate_change: c_k+ - c_k of SCAFFOLD, None in any other algorithm.
     """
     record = MetricRecord({NUM_EXAMPLES: num_examples})
     for name, value in metrics.items():
         record[name] = value
-    return Message(RecordDict({ARRAYS: w_k, METRICS: record}), reply_to=message)
+    content = RecordDict({ARRAYS: w_k, METRICS: record})
+    if control_variate_change is not None:
+        content[CONTROL_VARIATE_CHANGE] = control_variate_change
+    return Message(content, reply_to=message)
 
 
 def count_bytes(content: RecordDict) -> int:

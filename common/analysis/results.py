@@ -8,7 +8,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Annotated, Any, Final, Self
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pandas.api.types import is_numeric_dtype
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from common.analysis.runs import Run
 from common.durable import telling, write_atomically
@@ -43,6 +43,15 @@ class _Seeded(BaseModel):
     seed: Seed
 
 
+class _Planned(BaseModel):
+    """What a run that ended early must have, so that its missing rounds can be told."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    # A row is made for each of them, whoever wrote the number.
+    num_rounds: Annotated[int, Field(ge=1, le=100_000)]
+
+
 @dataclass(frozen=True, eq=False)
 class Results:
     """Complete runs.
@@ -55,7 +64,9 @@ class Results:
         rounds: One row a round, in the order of run and round: "run", "round" (from 1) and a column
             for every number of rounds.jsonl, float32, or float64 for bytes, which it counts
             exactly. The proximal term of the round is ``mu_t``, for ``mu`` is a key. What was not
-            finite or not asked for is NaN.
+            finite or not asked for is NaN; so is everything in the rounds that a run which ended
+            early did not come to: it has as many as it should have had, and no statistic of last
+            rounds takes its last ones for those.
     """
 
     runs: pd.DataFrame
@@ -280,15 +291,28 @@ def _rounds(run: Run, number: int) -> pd.DataFrame:
         for key, value in record.items()
         if value is None or finite(value) is not None
     }
-    columns = {"run": np.full(len(run.rounds), number), "round": run.curve("round")}
+    missing = _num_missing(run)
+    last_round = len(run.rounds) + missing
+    columns: dict[str, NDArray[Any]] = {
+        "run": np.full(last_round, number),
+        "round": np.arange(1, last_round + 1),
+    }
     for key in sorted(numbers - {"round", "seconds"}):
         if not _is_name(key) or key == "mu_t":
             raise UserInputError(
                 f"{shown_key(key)} in {str(run.folder / ROUNDS)!r} is not allowed: the name of "
                 f"a number must be printable and none of run, mu_t, {', '.join(PROVENANCE)}."
             )
-        columns["mu_t" if key == "mu" else key] = run.curve(key)
+        curve = np.pad(run.curve(key), (0, missing), constant_values=np.nan)
+        columns["mu_t" if key == "mu" else key] = curve
     return pd.DataFrame(columns)
+
+
+def _num_missing(run: Run) -> int:
+    """Return how many rounds a run that ended early did not come to."""
+    if "stopped" not in run.summary:
+        return 0
+    return max(0, run.config_as(_Planned).num_rounds - len(run.rounds))
 
 
 def _typed(rounds: pd.DataFrame) -> pd.DataFrame:

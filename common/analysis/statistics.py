@@ -106,7 +106,11 @@ def best(curve: Curve) -> float:
 
 
 def tail_mean(curve: Curve, tail: int = TAIL) -> float:
-    """Return the mean of the last rounds, or of all if there are fewer: single rounds are noise."""
+    """Return the mean of the last rounds, or of all if there are fewer: single rounds are noise.
+
+    It is NaN if a round's number is, such as that of a round which a stopped run did not come to:
+    the last rounds that it had are no match for those of other runs.
+    """
     return float(curve[-tail:].mean())
 
 

@@ -1,14 +1,26 @@
 """Data set name -> arrays. One file per source of data."""
 
+from common.data.ag_news import ag_news
 from common.data.arrays import ArrayDataset, ImageDataset
 from common.data.femnist import femnist
 from common.data.images import load_images
 from common.data.mnist import mnist
 from common.data.synthetic import synthetic, synthetic_iid
+from common.data.texts import TextDataset
 
-__all__ = ["ArrayDataset", "ImageDataset", "load", "load_images", "synthetic", "synthetic_iid"]
+__all__ = [
+    "ArrayDataset",
+    "ImageDataset",
+    "TextDataset",
+    "load",
+    "load_images",
+    "load_texts",
+    "synthetic",
+    "synthetic_iid",
+]
 
 _LOADERS = {"femnist": femnist, "mnist": mnist}
+_TEXT_LOADERS = {"ag_news": ag_news}
 
 
 def load(name: str) -> ArrayDataset:
@@ -23,3 +35,17 @@ def load(name: str) -> ArrayDataset:
         KeyError: There is no loader of that name.
     """
     return _LOADERS[name]()
+
+
+def load_texts(name: str) -> TextDataset:
+    """Load a data set of texts from ``$FLOWERBED_DATA/<name>/<split>.parquet``, else from the hub.
+
+    Args:
+        name: "ag_news".
+
+    Raises:
+        UserInputError: The data set is neither on disk nor reachable, or damaged, or not what its
+            name says.
+        KeyError: There is no loader of texts of that name.
+    """
+    return _TEXT_LOADERS[name]()

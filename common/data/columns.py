@@ -34,6 +34,29 @@ def decode_labels(split: Split, column: str, num_classes: int) -> NDArray[np.int
     return labels.astype(np.int64)
 
 
+def decode_texts(split: Split, column: str) -> tuple[str, ...]:
+    """Return the texts of a split, of which some may be empty.
+
+    Raises:
+        UserInputError: There is no such column, or a text that is not allowed.
+    """
+    stored = _column(split.table, column)
+    if stored is None or not _holds_texts(stored.type):
+        raise split.refused(f"must have one column {column!r} of strings")
+    _refuse_nulls(split, stored, column)
+    texts = []
+    # Arrow takes a file's word for it that these bytes are UTF-8.
+    for row, encoded in enumerate(stored.cast(pa.large_binary()).to_pylist()):
+        try:
+            texts.append(encoded.decode())
+        except UnicodeDecodeError:
+            raise split.refused(
+                f"must have UTF-8 in the column {column!r}, and row {split.first_row + row} "
+                "(counted from 0) has bytes that are not"
+            ) from None
+    return tuple(texts)
+
+
 def decode_images(
     split: Split,
     column: str,
@@ -93,6 +116,10 @@ def _column(table: pa.Table, name: str) -> pa.ChunkedArray | None:
     """Return a column; None if there is none of that name, or more than one."""
     position = table.schema.get_field_index(name)
     return None if position < 0 else table.column(position)
+
+
+def _holds_texts(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:

@@ -10,16 +10,16 @@ from rich.progress import MofNCompleteColumn, Progress
 
 
 class OnceProgress:
-    """Shows how many images are done, in a ``with`` block.
+    """Shows how many examples are done, in a ``with`` block.
 
     Args:
         title: What is being done, such as "decoding imagenette-train".
-        num_images: With how many images.
+        num_examples: With how many examples.
     """
 
-    def __init__(self, title: str, num_images: int) -> None:
+    def __init__(self, title: str, num_examples: int) -> None:
         self._title = title
-        self._num_images = num_images
+        self._num_examples = num_examples
         self._start = time.monotonic()
         self._bar: Progress | None = None
         if sys.stderr.isatty():
@@ -29,9 +29,9 @@ class OnceProgress:
     def __enter__(self) -> Self:
         if self._bar is not None:
             self._bar.start()
-            self._task = self._bar.add_task(self._title, total=self._num_images)
+            self._task = self._bar.add_task(self._title, total=self._num_examples)
         else:
-            _say(f"{self._title}: {self._num_images:,} images, once")
+            _say(f"{self._title}: {self._num_examples:,} examples, once")
         return self
 
     def __exit__(
@@ -45,10 +45,10 @@ class OnceProgress:
         elif error is None:
             _say(f"{self._title}: done in {time.monotonic() - self._start:.0f} s")
 
-    def advance(self, num_images: int) -> None:
-        """Show that further images are done."""
+    def advance(self, num_examples: int) -> None:
+        """Show that further examples are done."""
         if self._bar is not None:
-            self._bar.advance(self._task, num_images)
+            self._bar.advance(self._task, num_examples)
 
 
 def _say(message: str) -> None:

@@ -203,10 +203,7 @@ def refused(dataset: str, source: str, rule: str) -> UserInputError:
 
 def _from_hub(dataset: str, hub: HubSplit, places: str) -> Any:
     """Return the rows of a split as the hub's client has them, slices of which are tables."""
-    if not _hub_is_reachable():
-        # Only what the hub client has downloaded before; otherwise it would retry for half a
-        # minute. The variable is read when the client is imported.
-        os.environ["HF_HUB_OFFLINE"] = "1"
+    prepare_hub()
     import datasets
 
     options: dict[str, Any] = {}
@@ -224,6 +221,16 @@ def _from_hub(dataset: str, hub: HubSplit, places: str) -> Any:
             f"{repr(root) if root else 'not set'}), or the Hugging Face hub must be reachable, "
             f"where it is {hub.repository!r} ({type(error).__name__})."
         ) from None
+
+
+def prepare_hub() -> None:
+    """Let the hub's client make do with what it has downloaded, if there is no network.
+
+    Otherwise it would retry for half a minute. To be called before it is imported, for that is when
+    it reads the variable.
+    """
+    if not _hub_is_reachable():
+        os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 def _hub_is_reachable() -> bool:

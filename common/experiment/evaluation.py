@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from common.client.logistic import is_logistic_regression, loss_and_correct, require_fit
+from common.client.work import Precision
 from common.inputs import InMemory, Inputs
 from common.memory_format import use_channels_last
 
@@ -53,6 +54,32 @@ def evaluate(model: nn.Module, x: Tensor, y: Tensor) -> Metrics:
         return Metrics(total_loss / len(y), num_correct / len(y))
     metrics = evaluate_top_k(model, InMemory(x), y, k=1)
     return Metrics(metrics.loss, metrics.accuracy)
+
+
+@torch.no_grad()
+def logits_of(
+    model: nn.Module, x: Inputs, num_classes: int, precision: Precision = "float32"
+) -> Tensor:
+    """Return a classifier's logits for all examples, batch by batch.
+
+    Args:
+        model: As for :func:`evaluate`.
+        x: n inputs, of which all logits fit into memory.
+        num_classes: Number of labels.
+        precision: What the model computes in; its weights are float32.
+
+    Returns:
+        float32, shape [n, num_classes], on the model's device.
+    """
+    model.eval()
+    use_channels_last(model)
+    device = next(model.parameters()).device
+    logits = torch.empty(len(x), num_classes, device=device)
+    for examples in torch.split(torch.arange(len(x)), _CHUNK):
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            of_examples = model(x.take(examples))
+        logits[examples.to(device)] = of_examples.float()
+    return logits
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from common.experiment.progress import Progress
 from common.experiment.recorder import Evaluation, Recorder
 from common.experiment.run_directory import RunDirectory
 from common.experiment.say import say
+from common.experiment.watch import Watcher
 from common.strategy.fedavg import FedAvg
 from common.threads import use_one_thread
 
@@ -26,8 +27,12 @@ def federate(
     initial_arrays: ArrayRecord,
     evaluate: Callable[[ArrayRecord], Evaluation],
     weights: str = "",
+    watcher: Watcher | None = None,
 ) -> None:
     """Run all rounds and leave a run directory, whose place is printed.
+
+    With a watcher that stops, the first round that shows a failure is the last: the run is complete
+    with it.
 
     A run that was stopped goes on after its last checkpoint, to the same end. Flower's own engine
     keeps what clients keep to itself: there, only a run whose clients keep nothing can go on.
@@ -40,6 +45,8 @@ def federate(
         evaluate: Evaluates a global model.
         weights: Identifies the pre-trained weights that the run begins with, if any: it is kept
             with the results, and a run goes on with the same ones only.
+        watcher: Looks for failures in every round; what it finds is recorded, and told when it
+            shows for the first time.
 
     Raises:
         UserInputError: ``output_dir`` cannot be used, or what it holds is not of this run.
@@ -53,7 +60,7 @@ def federate(
             if directory.checkpoint:
                 _restore(directory.checkpoint, initial_arrays, strategy, grid, config)
             with _telling_how_to_go_on(directory):
-                _run_rounds(grid, strategy, config, initial_arrays, evaluate, directory)
+                _run_rounds(grid, strategy, config, initial_arrays, evaluate, watcher, directory)
         say(f"Results are in {directory.path}")
 
 
@@ -63,6 +70,7 @@ def _run_rounds(
     config: ExperimentConfig,
     initial_arrays: ArrayRecord,
     evaluate: Callable[[ArrayRecord], Evaluation],
+    watcher: Watcher | None,
     directory: RunDirectory,
 ) -> None:
     checkpoint = directory.checkpoint
@@ -70,12 +78,14 @@ def _run_rounds(
     last_round = checkpoint.round if checkpoint else 0
     with (
         Progress(config.num_rounds, last_round) as progress,
-        Recorder(strategy, grid, config, directory, progress, evaluate) as recorder,
+        Recorder(strategy, grid, config, directory, progress, evaluate, watcher) as recorder,
     ):
         if last_round == 0:
             recorder.begin(arrays)
         # What Flower's Strategy.start does, but from any round.
         for server_round in range(last_round + 1, config.num_rounds + 1):
+            if recorder.stopped:
+                break
             messages = strategy.configure_train(server_round, arrays, ConfigRecord(), grid)
             # Flower's own engine, which knows no limit for one client, may train one after another.
             timeout = config.client_timeout * config.clients_per_round
@@ -84,7 +94,10 @@ def _run_rounds(
             if isinstance(grid, SimulationGrid):
                 grid.take_back(strategy.traffic.failed)
             recorder.record(server_round, arrays)
-    directory.complete(arrays, recorder.summary())
+    summary = recorder.summary()
+    directory.complete(arrays, summary)
+    if recorder.stopped:
+        say(f"Stopped after round {summary['rounds']} of {config.num_rounds}: {recorder.stopped}")
 
 
 @contextmanager

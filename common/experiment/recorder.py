@@ -17,13 +17,17 @@ from common.errors import StorageError, UserInputError
 from common.experiment.checkpoint import Checkpoint
 from common.experiment.config import ExperimentConfig
 from common.experiment.progress import Progress
-from common.experiment.run_directory import RunDirectory
+from common.experiment.run_directory import RunDirectory, as_written
 from common.experiment.run_files import ROUNDS
+from common.experiment.watch import Failure, Watch, Watcher
 from common.strategy.fedavg import FedAvg, RoundTraffic
 from common.threads import use_one_thread
 
 # What a line tells of the round beside the evaluation.
-_NOT_EVALUATED: Final = {"round", "mu", "seconds", *(field.name for field in fields(RoundTraffic))}
+_NOT_EVALUATED: Final = {
+    *("round", "mu", "seconds", "failure_modes"),
+    *(field.name for field in fields(RoundTraffic)),
+}
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,8 @@ class Recorder:
     """Evaluates the global model of each round, writes the round's line and the checkpoint.
 
     All that happens in a thread of its own while the clients train the next model, unless the
-    strategy must know its loss first. Use it in a ``with`` block, which waits for that thread.
+    strategy must know its loss first or the round may be the last. Use it in a ``with`` block,
+    which waits for that thread.
 
     Args:
         strategy: Says who took part in a round, and what a checkpoint must hold of it.
@@ -55,6 +60,7 @@ class Recorder:
         directory: Takes the lines and checkpoints; what it has already is counted.
         progress: Is told of each round.
         evaluate: Evaluates a global model.
+        watcher: Is shown every round; each line has the modes of the failures that it found.
 
     Raises:
         UserInputError: The lines that are there are not those of such a run.
@@ -69,6 +75,7 @@ class Recorder:
         directory: RunDirectory,
         progress: Progress,
         evaluate: Callable[[ArrayRecord], Evaluation],
+        watcher: Watcher | None = None,
     ) -> None:
         self._strategy = strategy
         self._grid = grid
@@ -80,11 +87,15 @@ class Recorder:
         self._pending: deque[Future[None]] = deque()
         self._is_broken = False
         self._unsaved: Checkpoint | None = None
+        self._watch = Watch(watcher) if watcher else None
         self._last: dict[str, Any] = {}
+        self._num_rounds = 0
         self._bytes_up = self._bytes_down = self._num_failed = 0
         try:
             for line in directory.rounds:
                 self._count(line)
+                if self._watch:
+                    self._watch.take(line)
         except (KeyError, TypeError) as error:
             raise UserInputError(
                 f"{str(directory.path / ROUNDS)!r} is not allowed: its lines must be those of this "
@@ -107,6 +118,12 @@ class Recorder:
         if kind:
             with suppress(StorageError):  # Such as the error that goes on.
                 self._save()
+
+    @property
+    def stopped(self) -> str:
+        """Why the run ends before its last round; empty if it does not."""
+        is_over = self._num_rounds == self._config.num_rounds
+        return self._watch.stopped if self._watch and not is_over else ""
 
     def begin(self, arrays: ArrayRecord) -> None:
         """Take the initial model; only who follows the training loss asks for its loss."""
@@ -131,7 +148,8 @@ class Recorder:
             self._observe(evaluation)
         checkpoint = self._checkpoint(server_round, arrays)
         self._pending.append(self._thread.submit(self._write, line, evaluation, checkpoint))
-        self._finish(all_but=1)
+        # Whether there is a next round may depend on this one.
+        self._finish(all_but=0 if self._watch and self._watch.stops else 1)
         self._left = time.perf_counter()
 
     def _observe(self, evaluation: Future[Evaluation]) -> None:
@@ -160,6 +178,9 @@ class Recorder:
         self._is_broken = True
         figures = evaluation.result()
         record = {"round": line["round"], **asdict(figures), **line}
+        new: list[Failure] = []
+        if self._watch:
+            record["failure_modes"], new = self._watch.take(as_written(record))
         self._count(record)
         self._directory.append_round(record)
         self._unsaved = checkpoint
@@ -167,6 +188,9 @@ class Recorder:
             self._save()
         for client, reason in line["failed"].items():
             self._progress.tell(f"round {line['round']}: client {client} is left out: {reason}")
+        if not self.stopped:  # Why a run ends is told at its end.
+            for failure in new:
+                self._progress.tell(f"round {line['round']}: {failure.mode}: {failure.reason}")
         self._progress.round_finished(line["round"], figures.test_accuracy, figures.test_loss)
         self._is_broken = False
 
@@ -180,6 +204,7 @@ class Recorder:
         if missing:
             raise KeyError(min(missing))
         self._last = {key: value for key, value in line.items() if key not in _NOT_EVALUATED}
+        self._num_rounds = line["round"]
         self._bytes_up += line["bytes_up"]
         self._bytes_down += line["bytes_down"]
         self._num_failed += len(line["failed"])
@@ -191,15 +216,19 @@ class Recorder:
             self._pending.popleft()
 
     def summary(self) -> dict[str, Any]:
-        """Return the closing figures: those of the last round, and totals."""
+        """Return the closing figures: those of the last round, totals, and failures found."""
+        failures = {"failure_modes": self._watch.modes} if self._watch else {}
+        stopped = {"stopped": self.stopped} if self.stopped else {}
         return {
             **self._last,
-            "rounds": self._config.num_rounds,
+            "rounds": self._num_rounds,
             "seconds": round(time.perf_counter() - self._start, 6),
             "bytes_up": self._bytes_up,
             "bytes_down": self._bytes_down,
             "client_failures": self._num_failed,
             "engine_share": self._engine_share(),
+            **failures,
+            **stopped,
         }
 
     def _engine_share(self) -> float | None:

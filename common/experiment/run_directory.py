@@ -187,6 +187,12 @@ class RunDirectory:
         write_atomically(self.path / name, (_to_json(value, indent=2) + "\n").encode())
 
 
+def as_written(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record as it is when it was written to a JSON file and read again."""
+    written: dict[str, Any] = json.loads(_to_json(record))
+    return written
+
+
 def _to_json(value: Mapping[str, Any], indent: int | None = None) -> str:
     return json.dumps(_finite(value), indent=indent, allow_nan=False)
 

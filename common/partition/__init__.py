@@ -1,8 +1,9 @@
 """Arrays of labels -> who owns which example. Pure NumPy, seeded, every example exactly once.
 
 A scheme takes labels (or their number), the number of clients and a generator, and returns a
-:class:`Partition`, whose rows list examples in ascending order. Bad input is refused before any
-work with a :class:`common.errors.UserInputError`, a ``ValueError``.
+:class:`Partition`, whose rows list examples in ascending order; :func:`score_ranges` takes scores,
+and draws nothing. Bad input is refused before any work with a
+:class:`common.errors.UserInputError`, a ``ValueError``.
 """
 
 from common.partition.csr import Partition
@@ -11,6 +12,7 @@ from common.partition.iid import iid
 from common.partition.power_law import power_law
 from common.partition.quantity_skew import quantity_skew
 from common.partition.rounding import largest_remainder
+from common.partition.score_ranges import score_quantiles, score_ranges
 from common.partition.shards import shards
 from common.partition.statistics import (
     PartitionSummary,
@@ -29,6 +31,8 @@ __all__ = [
     "largest_remainder",
     "power_law",
     "quantity_skew",
+    "score_quantiles",
+    "score_ranges",
     "shards",
     "summarise",
     "total_variation",

@@ -53,7 +53,7 @@ class _Reduction(NamedTuple):
 
 
 def _megabytes(curve: Curve) -> float:
-    return float(curve.sum()) / 1e6
+    return float(np.nansum(curve)) / 1e6  # Rounds that a run did not come to moved nothing.
 
 
 _BYTES_UP: Final = Metric("bytes_up", "MB up", (0, math.inf), (",.1f", ",.1f"))

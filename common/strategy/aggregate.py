@@ -38,7 +38,12 @@ class WeightedMean:
         }
 
     def add(self, w_k: ArrayRecord, weight: int) -> None:
-        """Add a client's model, with the keys and shapes of ``w_global``, and its weight a_k."""
+        """Add a client's model and its weight a_k.
+
+        Args:
+            w_k: Has the tensors to average, in the shapes of ``w_global``.
+            weight: a_k.
+        """
         self._total += weight
         for key, sum_ in self._sums.items():
             w = view(w_k[key])
@@ -77,16 +82,33 @@ class Aggregation:
         buffers: The mean of the clients' buffers, or those of w_global.
         server_optimizer: Moves the parameters that it was made for from w_global; all else, and
             everything without one, becomes the mean.
+        broadcast_only: Keys of what clients get, but do not send back; it stays that of w_global.
     """
 
     parameters: Collection[str] | None = None
     weighting: Weighting = "examples"
     buffers: Buffers = "average"
     server_optimizer: ServerOptimizer | None = None
+    broadcast_only: Collection[str] = ()
 
     def start(self, w_global: ArrayRecord) -> WeightedMean:
         """Return the mean of a round, to which no model is added yet."""
-        return WeightedMean(w_global, self.parameters if self.buffers == "keep" else None)
+        return WeightedMean(w_global, self.averaged(w_global))
+
+    def averaged(self, w_global: ArrayRecord) -> list[str]:
+        """Return the keys of the tensors whose mean is taken."""
+        if self.buffers == "keep":
+            return self.sent_parameters(w_global)
+        return [key for key in w_global if key not in self.broadcast_only]
+
+    def sent_parameters(self, w_global: ArrayRecord) -> list[str]:
+        """Return the keys of the parameters that clients send."""
+        return [
+            key
+            for key in w_global
+            if key not in self.broadcast_only
+            and (self.parameters is None or key in self.parameters)
+        ]
 
     def weight(self, n_k: int) -> int:
         """Return the weight of a client's model in the mean."""

@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 
 
 class ClientMetrics:
-    """Mean and worst of numbers of which more is better, such as accuracies.
+    """Mean and worst of each number.
 
-    Every client counts alike, whatever its examples.
+    Every client counts alike, whatever its examples. Of a number whose name ends in "loss" less is
+    better, of any other more, such as of an accuracy.
 
     Args:
-        names: As in the clients' replies, such as "test-accuracy".
+        names: As in the clients' replies, such as "test-accuracy" and "train-loss".
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -21,13 +22,14 @@ class ClientMetrics:
             values.append(metrics[name])
 
     def result(self) -> dict[str, float | None]:
-        """Return the mean and the least of each; None where no client was added.
+        """Return the mean and the worst of each; None where no client was added.
 
-        Those of "test-accuracy" are client_test_accuracy and worst_client_test_accuracy.
+        Those of "train-loss" are client_train_loss and worst_client_train_loss, its largest.
         """
         result: dict[str, float | None] = {}
         for name, values in self._values.items():
             key = f"client_{name.replace('-', '_')}"
             result[key] = sum(values) / len(values) if values else None
-            result[f"worst_{key}"] = min(values, default=None)
+            worst = max if name.endswith("loss") else min
+            result[f"worst_{key}"] = worst(values, default=None)
         return result

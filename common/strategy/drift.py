@@ -1,7 +1,7 @@
-"""Client drift: how far the models of a round go from the global one, and how much they agree."""
+"""How far the models of a round go from the global one, and from each other."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numba
@@ -26,11 +26,7 @@ class Drift:
     """
 
     def __init__(self, w_global: ArrayRecord, parameters: Collection[str] | None = None) -> None:
-        self._w = {
-            key: np.ravel(view(w))
-            for key, w in w_global.items()
-            if (parameters is None or key in parameters) and np.dtype(w.dtype).kind == "f"
-        }
+        self._w = _measured(w_global, parameters)
         self._directions = {key: np.zeros(len(w), np.float64) for key, w in self._w.items()}
         self._distances: list[float] = []
 
@@ -76,6 +72,60 @@ class Drift:
         return (sum(_squares(s) for s in self._directions.values()) - m) / (m * (m - 1))
 
 
+def divergence(
+    w_global: ArrayRecord, models: Sequence[ArrayRecord], parameters: Collection[str] | None = None
+) -> dict[str, float | None]:
+    """Return how far the models of a round are from their mean, the one before any weighting.
+
+    Where drift is the way from w_t, this is what is left of it once the way that all clients go
+    together is taken off: it is at most twice the drift. It grows with the local learning rate, and
+    so does its ratio to ||w_t||; that to the mean update does not, to first order, and is
+    sqrt(m - 1) for m updates of one length at right angles. Every client counts alike.
+
+    All models are needed at once, for the mean comes first; beside them one tensor is held, in
+    float64, in which sums are taken in the order of the models.
+
+    Args:
+        w_global: w_t, the model that the clients started from.
+        models: Those of the clients, with the keys and shapes of ``w_global``.
+        parameters: The keys to measure; None for all. Tensors of whole numbers are left out.
+
+    Returns:
+        divergence: mean_k ||w_k - mean_k w_k||, in l2 norm; None without models.
+        divergence_relative: divergence / ||w_t||; None for a w_t of zeros, too.
+        divergence_to_update: divergence / ||mean_k w_k - w_t||; None for a mean that does not move,
+            too.
+    """
+    from_mean = [0.0] * len(models)
+    update = norm = 0.0
+    for key, w in _measured(w_global, parameters).items():
+        mean = np.zeros(len(w), np.float64)
+        for w_k in models:
+            _add(mean, np.ravel(view(w_k[key])))
+        mean /= max(len(models), 1)
+        for k, w_k in enumerate(models):
+            from_mean[k] += _squared_distance(np.ravel(view(w_k[key])), mean)
+        update += _squared_distance(mean, w)
+        norm += _squares(w)
+    if not models:
+        return {"divergence": None, "divergence_relative": None, "divergence_to_update": None}
+    mean_distance = math.fsum(map(math.sqrt, from_mean)) / len(models)
+    return {
+        "divergence": mean_distance,
+        "divergence_relative": mean_distance / math.sqrt(norm) if norm else None,
+        "divergence_to_update": mean_distance / math.sqrt(update) if update else None,
+    }
+
+
+def _measured(w_global: ArrayRecord, parameters: Collection[str] | None) -> dict[str, NDArray[Any]]:
+    """Return the tensors that count, as vectors."""
+    return {
+        key: np.ravel(view(w))
+        for key, w in w_global.items()
+        if (parameters is None or key in parameters) and np.dtype(w.dtype).kind == "f"
+    }
+
+
 def _squares(w: NDArray[Any]) -> float:
     return float(_squared_distance(w, np.zeros_like(w)))
 
@@ -88,6 +138,13 @@ def _squared_distance(a: NDArray[Any], b: NDArray[Any]) -> float:
         difference = np.float64(a[i]) - np.float64(b[i])
         total += difference * difference
     return total
+
+
+@numba.njit(cache=True, nogil=True)
+def _add(sum_: NDArray[np.float64], a: NDArray[Any]) -> None:
+    """Do ``sum_ += a`` in one pass over memory."""
+    for i in range(len(sum_)):
+        sum_[i] += a[i]
 
 
 @numba.njit(cache=True, nogil=True)

@@ -18,7 +18,7 @@ from common.protocol import TrainInstruction, count_bytes
 from common.strategy.aggregate import MEAN_BY_EXAMPLES, Aggregation
 from common.strategy.client_metrics import ClientMetrics
 from common.strategy.cohort import Cohort, require_a_complete_client, sample_cohort
-from common.strategy.drift import Drift
+from common.strategy.drift import Drift, divergence
 from common.strategy.reply import BadReplyError, read_metrics, read_reply
 
 OnClientFailure = Literal["end", "leave_out"]
@@ -63,6 +63,8 @@ class FedAvg(Strategy):
         aggregation: What becomes of the models; by default the mean, weighted by n_k.
         measure_drift: Measure each round how far the models go
             (:class:`common.strategy.drift.Drift`).
+        measure_divergence: Measure each round how far the models are from their mean
+            (:func:`common.strategy.drift.divergence`), for which all of them are held at once.
         client_metrics: Names of the numbers that every client must report of its model
             (:class:`common.strategy.client_metrics.ClientMetrics`).
 
@@ -88,6 +90,7 @@ class FedAvg(Strategy):
         on_client_failure: OnClientFailure = "end",
         aggregation: Aggregation = MEAN_BY_EXAMPLES,
         measure_drift: bool = False,
+        measure_divergence: bool = False,
         client_metrics: Sequence[str] = (),
     ) -> None:
         self.nodes = nodes
@@ -99,6 +102,7 @@ class FedAvg(Strategy):
         self.on_client_failure = on_client_failure
         self.aggregation = aggregation
         self.measure_drift = measure_drift
+        self.measure_divergence = measure_divergence
         self.client_metrics = client_metrics
         self.mu = 0.0
         self.traffic = RoundTraffic([], [])
@@ -116,6 +120,21 @@ class FedAvg(Strategy):
         """Return what every client that is to train is asked for: FedAvg drops the stragglers."""
         full = TrainInstruction(round, self.num_epochs, self.mu)
         return {int(client): full for client in cohort.clients[~cohort.stragglers]}
+
+    def content(self, instruction: TrainInstruction, w_global: ArrayRecord) -> RecordDict:
+        """Return what a client is sent that is to train: the model and what it is asked for."""
+        return instruction.to_content(w_global)
+
+    def take(self, reply: Message, weight: int) -> None:
+        """Take what a client sent beside its model and metrics; FedAvg has no use for it.
+
+        Args:
+            reply: Its model and metrics are as they must be.
+            weight: Of the model in the mean, 0 for a client without examples.
+
+        Raises:
+            BadReplyError: It cannot be used; the client fails, and its model is left out, too.
+        """
 
     @property
     def follows_train_loss(self) -> bool:
@@ -162,7 +181,7 @@ class FedAvg(Strategy):
         instructions = self.instructions(server_round, cohort)
         self._sent = sorted(instructions)
         for client, instruction in instructions.items():
-            content = instruction.to_content(arrays)
+            content = self.content(instruction, arrays)
             self.traffic.bytes_down += count_bytes(content)
             messages.append(Message(content, self.nodes[client], MessageType.TRAIN))
         return messages
@@ -177,14 +196,17 @@ class FedAvg(Strategy):
         """
         mean = self.aggregation.start(self._w_global)
         metrics = ClientMetrics(self.client_metrics)
-        drift = Drift(self._w_global, self.aggregation.parameters) if self.measure_drift else None
+        parameters = self.aggregation.sent_parameters(self._w_global)
+        drift = Drift(self._w_global, parameters) if self.measure_drift else None
+        models: list[ArrayRecord] = []
         for client, reply in self._in_order(replies):
             if not reply.has_error():
                 self.traffic.bytes_up += count_bytes(reply.content)
             n_k = self.num_examples[client]
             try:
-                w_k = read_reply(reply, self._w_global, n_k)
+                w_k = read_reply(reply, self._w_global, n_k, self.aggregation.broadcast_only)
                 reported = read_metrics(reply, self.client_metrics)
+                self.take(reply, self.aggregation.weight(n_k))
             except BadReplyError as error:
                 self._fail(server_round, client, str(error))
                 continue
@@ -194,9 +216,14 @@ class FedAvg(Strategy):
             metrics.add(reported)
             if drift:
                 drift.add(w_k)
+            if self.measure_divergence:
+                models.append(w_k)
         self._account_for_failures(server_round)
         w_mean = mean.result()
-        self.measures = (drift.result(w_mean) if drift else {}) | metrics.result()
+        self.measures = drift.result(w_mean) if drift else {}
+        if self.measure_divergence:
+            self.measures |= divergence(self._w_global, models, parameters)
+        self.measures |= metrics.result()
         return self.aggregation.next_model(self._w_global, w_mean), None
 
     def _in_order(self, replies: Iterable[Message]) -> Iterator[tuple[int, Message]]:

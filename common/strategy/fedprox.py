@@ -32,6 +32,7 @@ class FedProx(FedAvg):
         on_client_failure: As for FedAvg.
         aggregation: As for FedAvg.
         measure_drift: As for FedAvg.
+        measure_divergence: As for FedAvg.
         client_metrics: As for FedAvg.
 
     Raises:
@@ -53,6 +54,7 @@ class FedProx(FedAvg):
         on_client_failure: OnClientFailure = "end",
         aggregation: Aggregation = MEAN_BY_EXAMPLES,
         measure_drift: bool = False,
+        measure_divergence: bool = False,
         client_metrics: Sequence[str] = (),
     ) -> None:
         super().__init__(
@@ -65,6 +67,7 @@ class FedProx(FedAvg):
             on_client_failure=on_client_failure,
             aggregation=aggregation,
             measure_drift=measure_drift,
+            measure_divergence=measure_divergence,
             client_metrics=client_metrics,
         )
         self._schedule = mu if isinstance(mu, MuSchedule) else MuSchedule("constant", mu, mu, 1)

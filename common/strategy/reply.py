@@ -1,7 +1,7 @@
 """What a client's reply must be before its model is averaged."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,13 +16,16 @@ class BadReplyError(ValueError):
     """A reply that cannot be averaged; the message says why, as what the client did."""
 
 
-def read_reply(reply: Message, w_global: ArrayRecord, n_k: int) -> ArrayRecord:
+def read_reply(
+    reply: Message, w_global: ArrayRecord, n_k: int, broadcast_only: Collection[str] = ()
+) -> ArrayRecord:
     """Return the model of a client that answered as asked.
 
     Args:
         reply: The client's reply.
         w_global: The model of the round: a client's has its keys, shapes and types.
         n_k: The client's examples, which it must report, for they are its weight.
+        broadcast_only: Keys of ``w_global`` that a client's model must lack.
 
     Raises:
         BadReplyError: The client raised or did not reply, or its model or n_k cannot be used: a
@@ -38,9 +41,10 @@ def read_reply(reply: Message, w_global: ArrayRecord, n_k: int) -> ArrayRecord:
     reported = metrics.get(NUM_EXAMPLES)
     if type(reported) is not int or reported != n_k:
         raise BadReplyError(f"it reports {reported!r:.50} examples, but has {n_k}")
-    _require_same_tensors(w_k, w_global)
+    _require_the_tensors(w_k, w_global, broadcast_only)
     for key, w in w_global.items():
-        _require_usable(key, w_k, w.dtype, tuple(w.shape))
+        if key in w_k:
+            _require_usable(key, w_k, w.dtype, tuple(w.shape))
     return w_k
 
 
@@ -66,12 +70,17 @@ def read_metrics(reply: Message, names: Sequence[str]) -> dict[str, float]:
     return values
 
 
-def _require_same_tensors(w_k: ArrayRecord, w_global: ArrayRecord) -> None:
-    missing, extra = w_global.keys() - w_k.keys(), w_k.keys() - w_global.keys()
+def _require_the_tensors(
+    w_k: ArrayRecord, w_global: ArrayRecord, broadcast_only: Collection[str]
+) -> None:
+    missing = w_global.keys() - w_k.keys() - set(broadcast_only)
+    extra, unasked = w_k.keys() - w_global.keys(), w_k.keys() & set(broadcast_only)
     if missing:
         raise BadReplyError(f"its model lacks {min(missing)!r}")
     if extra:
         raise BadReplyError(f"its model has {min(extra)!r:.50}, which the global model has not")
+    if unasked:
+        raise BadReplyError(f"its model has {min(unasked)!r}, which only the server sends")
 
 
 def _require_usable(key: str, w_k: ArrayRecord, dtype: str, shape: tuple[int, ...]) -> None:

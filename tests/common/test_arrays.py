@@ -95,6 +95,19 @@ def test_a_loaded_model_is_no_view_of_what_it_was_loaded_from():
     assert arrays["weight"].data == before
 
 
+def test_a_part_of_the_state_there_and_back():
+    sender, receiver = network(), network()
+    sender[1].running_mean.fill_(5)
+    before = receiver[0].weight.clone()
+    arrays = to_arrays({"1.running_mean": sender.state_dict()["1.running_mean"]})
+    assert list(arrays) == ["1.running_mean"]
+    load_arrays({"1.running_mean": receiver.state_dict()["1.running_mean"]}, arrays)
+    assert receiver[1].running_mean.tolist() == [5] * 4
+    assert torch.equal(receiver[0].weight, before)
+    with pytest.raises(ValueError, match=r"the arrays are \['1.running_mean'\], but the model has"):
+        load_arrays(receiver, arrays)
+
+
 @pytest.mark.parametrize(
     ("other", "problem"),
     [

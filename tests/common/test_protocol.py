@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.engine.flower import become_server
-from common.protocol import METRICS, NUM_EXAMPLES, TrainInstruction, count_bytes, train_reply
+from common.protocol import (
+    CONTROL_VARIATE_CHANGE,
+    METRICS,
+    NUM_EXAMPLES,
+    TrainInstruction,
+    count_bytes,
+    train_reply,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +54,15 @@ def test_a_client_may_say_more_of_its_model():
     reply = train_reply(message, arrays(3, 4), 17, {"test-accuracy": 0.5, "steps": 3})
     metrics = dict(reply.content.metric_records[METRICS])
     assert metrics == {NUM_EXAMPLES: 17, "test-accuracy": 0.5, "steps": 3}
+
+
+def test_a_change_of_a_control_variate_goes_beside_the_model_if_there_is_one():
+    message = ask(TrainInstruction(1, 1, 0.0))
+    plain = train_reply(message, arrays(3, 4), 17)
+    reply = train_reply(message, arrays(3, 4), 17, control_variate_change=arrays(5, 6))
+    change = reply.content.array_records.pop(CONTROL_VARIATE_CHANGE)
+    assert change["w"].numpy().tolist() == [5, 6]
+    assert reply.content == plain.content
 
 
 def test_the_global_model_is_sent_as_it_is_and_not_copied():

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from common.data.columns import decode_images, decode_labels
+from common.data.columns import decode_images, decode_labels, decode_texts
 from common.data.image_file import CorruptImageError, EvaluationTransform, decode_image
 from common.data.image_split import ImageTable
 from common.data.png import decode_png
@@ -144,6 +144,48 @@ def test_any_rows(file, images, labels, names):
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
     decode(file, buffer.getvalue())
+
+
+def decode_as_texts(file, content):
+    """Return the texts of a file of AG News, or None if it is refused in one sentence."""
+    place = file.parents[1] / "ag_news" / "test.parquet"
+    place.parent.mkdir(exist_ok=True)
+    place.write_bytes(content)
+    try:
+        split = load_split("ag_news", "fancyzhx/ag_news", "test", ("text", "label"))
+        texts, labels = decode_texts(split, "text"), decode_labels(split, "label", 4)
+    except UserInputError as error:
+        check_refusal(error, "ag_news", place)
+        return None
+    assert len(texts) == len(labels) > 0
+    assert all(isinstance(text, str) for text in texts)
+    return texts
+
+
+def parquet_of_texts(texts, labels, **options):
+    """Rows whose texts are any bytes, said to be UTF-8."""
+    table = pa.table({"text": pa.array(texts, pa.binary()).view(pa.string()), "label": labels})
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, **options)
+    return buffer.getvalue()
+
+
+@fuzz
+@given(texts=st.lists(st.none() | st.binary() | st.text().map(str.encode), min_size=1, max_size=3))
+def test_any_texts(file, texts):
+    try:
+        expected = tuple(text.decode() for text in texts)
+    except (AttributeError, UnicodeDecodeError):
+        expected = None
+    assert decode_as_texts(file, parquet_of_texts(texts, [3] * len(texts))) == expected
+
+
+@fuzz
+@given(compression=st.sampled_from(["none", "snappy"]), dictionary=st.booleans(), edits=edits)
+def test_bytes_of_a_file_of_texts_replaced(file, compression, dictionary, edits):
+    texts = ["Grüße".encode(), b"", b"one two", b"one two"]
+    options = {"compression": compression, "use_dictionary": dictionary}
+    decode_as_texts(file, edited(parquet_of_texts(texts, [0, 1, 2, 3], **options), edits))
 
 
 @fuzz

@@ -18,7 +18,7 @@ from common.inputs import Inputs, OnDisk
 from common.partition import Partition, dirichlet_over_clients, dirichlet_over_labels, iid
 from common.randomness import Purpose, generator
 from imagenet_resnet.config import ImageNetConfig
-from imagenet_resnet.features import cached_features
+from imagenet_resnet.features import trunk_features
 from imagenet_resnet.images import crop_and_flip, normalise
 from imagenet_resnet.model import make_model, trunk_output_shape
 from imagenet_resnet.weights import fingerprint
@@ -171,7 +171,7 @@ def _through_trunk(config: ImageNetConfig, images: ImageDataset) -> ImageDataset
     def features_of(x: ChosenRows) -> ChosenRows:
         all_images = OnDisk(ChosenRows(x.stored), np.arange(len(x.stored)), device, normalise)
         key = "-".join([*trunk, _name_in_cache(x.stored)])
-        return ChosenRows(cached_features(make_trunk, all_images, shape, key), x.rows)
+        return ChosenRows(trunk_features(make_trunk, all_images, shape, key), x.rows)
 
     return replace(images, x_train=features_of(images.x_train), x_test=features_of(images.x_test))
 

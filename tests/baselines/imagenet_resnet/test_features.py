@@ -3,7 +3,7 @@ from itertools import chain
 import numpy as np
 import pytest
 import torch
-from imagenet_resnet.features import _CHUNK, cached_features
+from imagenet_resnet.features import _CHUNK, trunk_features
 from torch import nn
 
 from common.client import LocalWork, train_locally
@@ -36,7 +36,7 @@ def never():
 
 
 def test_features_are_the_trunks_output(images):
-    found = cached_features(make_trunk, InMemory(images), (4, 6, 6), "key")
+    found = trunk_features(make_trunk, InMemory(images), (4, 6, 6), "key")
     assert isinstance(found, np.memmap)
     assert not found.flags.writeable
     assert (found.dtype, found.shape) == (np.float32, (len(images), 4, 6, 6))
@@ -44,8 +44,8 @@ def test_features_are_the_trunks_output(images):
 
 
 def test_they_are_computed_once(images):
-    first = cached_features(make_trunk, InMemory(images), (4, 6, 6), "key")
-    again = cached_features(never, InMemory(images), (4, 6, 6), "key")
+    first = trunk_features(make_trunk, InMemory(images), (4, 6, 6), "key")
+    again = trunk_features(never, InMemory(images), (4, 6, 6), "key")
     np.testing.assert_array_equal(again, first)
 
 
@@ -54,18 +54,18 @@ def test_a_trunk_that_is_refused_is_so_before_anything_is_done(images, cache, ca
         raise UserInputError("weights='w.pth' is not allowed.")
 
     with pytest.raises(UserInputError):
-        cached_features(refused, InMemory(images), (4, 6, 6), "key")
+        trunk_features(refused, InMemory(images), (4, 6, 6), "key")
     assert capsys.readouterr() == ("", "")
     assert [file for file in cache.rglob("*") if file.suffix != ".lock"] == [cache / "flowerbed"]
-    cached_features(make_trunk, InMemory(images), (4, 6, 6), "key")
+    trunk_features(make_trunk, InMemory(images), (4, 6, 6), "key")
     assert "features" in capsys.readouterr().err
 
 
 def test_another_key_has_other_features(images):
-    first = cached_features(make_trunk, InMemory(images), (4, 6, 6), "first")
-    other = cached_features(lambda: make_trunk(1), InMemory(images), (4, 6, 6), "other")
+    first = trunk_features(make_trunk, InMemory(images), (4, 6, 6), "first")
+    other = trunk_features(lambda: make_trunk(1), InMemory(images), (4, 6, 6), "other")
     assert not np.array_equal(first, other)
-    again = cached_features(never, InMemory(images), (4, 6, 6), "first")
+    again = trunk_features(never, InMemory(images), (4, 6, 6), "first")
     np.testing.assert_array_equal(again, first)
 
 
@@ -77,13 +77,13 @@ def test_images_are_read_a_chunk_at_a_time(images):
             asked.append(examples.tolist())
             return super().take(examples)
 
-    cached_features(make_trunk, Spy(images), (4, 6, 6), "key")
+    trunk_features(make_trunk, Spy(images), (4, 6, 6), "key")
     assert sorted(map(len, asked)) == [7, _CHUNK, _CHUNK]
     assert sorted(chain(*asked)) == list(range(len(images)))
 
 
 def test_one_image_has_features(images):
-    found = cached_features(make_trunk, InMemory(images[:1]), (4, 6, 6), "key")
+    found = trunk_features(make_trunk, InMemory(images[:1]), (4, 6, 6), "key")
     np.testing.assert_allclose(found, make_trunk()(images[:1]), rtol=1e-5, atol=1e-6)
 
 
@@ -114,7 +114,7 @@ def test_training_on_features_is_training_through_the_frozen_layers(images):
     work = LocalWork(2, 16, 0.05, mu=0.5, momentum=0.9)
     network, tail = Network(), make_tail()
     train_locally(network, InMemory(images), y, work, np.random.default_rng(3))
-    features = cached_features(make_trunk, InMemory(images), (4, 6, 6), "key")
+    features = trunk_features(make_trunk, InMemory(images), (4, 6, 6), "key")
     inputs = OnDisk(features, np.arange(len(images)), torch.device("cpu"), nn.Identity())
     train_locally(tail, inputs, y, work, np.random.default_rng(3))
     for key, expected in network.tail.state_dict().items():

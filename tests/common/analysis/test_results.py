@@ -102,6 +102,28 @@ def test_runs_may_differ_in_keys_and_numbers(run):
     assert with_it.curves("dissimilarity").tolist() == [[2, 2]]
 
 
+def test_the_rounds_that_a_stopped_run_did_not_come_to_are_nan(run, tmp_path):
+    whole = run(accuracies=(0.1, 0.2, 0.3, 0.4), num_rounds=4)
+    stopped = run(seed=1, accuracies=(0.1, 0.2), num_rounds=4, summary={"stopped": "It failed."})
+    results = Results.of([whole, stopped])
+    assert results.rounds["round"].tolist() == [1, 2, 3, 4] * 2
+    for curves in (results.curves("test_accuracy"), results.curves("bytes_up")):
+        assert np.isnan(curves).tolist() == [[False] * 4, [False, False, True, True]]
+    results.save(tmp_path, "name")
+    same(Results.load(tmp_path, "name"), results)
+
+
+def test_a_run_that_was_stopped_in_its_last_round_misses_none(run):
+    stopped = run(num_rounds=2, summary={"stopped": "It failed."})
+    assert Results.of([stopped]).curves("test_accuracy").tolist() == [[0.25, 0.5]]
+
+
+@pytest.mark.parametrize("config", [{}, {"num_rounds": "4"}, {"num_rounds": 10**9}])
+def test_a_stopped_run_must_tell_how_many_rounds_it_should_have_had(run, config):
+    with pytest.raises(UserInputError, match=r"^num_rounds.* is not allowed: it must be"):
+        Results.of([run(summary={"stopped": "It failed."}, **config)])
+
+
 def test_runs_are_in_the_order_of_configuration_then_seed(run):
     runs = [
         *(run(mu=mu, seed=seed) for mu in (10.0, 2.0) for seed in (10, 2)),

@@ -123,6 +123,11 @@ def test_the_tail_is_the_last_ten_rounds_or_all():
     assert tail_mean(array(1, 2, 3)) == 2
 
 
+def test_a_run_that_was_stopped_has_no_tail():
+    assert math.isnan(tail_mean(array(1, 2, math.nan, math.nan)))
+    assert math.isnan(last(array(1, 2, math.nan)))
+
+
 def test_the_target_is_reached_between_two_rounds():
     # Best so far: 0.2, 0.6, 0.6, 0.7. From 0.6 in round 3 to 0.7 in round 4.
     curve = array(0.2, 0.6, 0.1, 0.7)

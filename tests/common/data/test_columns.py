@@ -5,11 +5,12 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from common.data.columns import decode_images, decode_labels
+from common.data.columns import decode_images, decode_labels, decode_texts
 from common.data.store import Split
 from common.errors import UserInputError
 
 INTEGERS = "must have one column 'label' of integers"
+STRINGS = "must have one column 'text' of strings"
 STRUCTS = "must have one column 'image' of structs with binary 'bytes'"
 
 
@@ -63,6 +64,38 @@ def test_labels_that_are_not_allowed(labels, rule):
     assert rule in message(lambda: decode_labels(split(label=labels), "label", 10))
 
 
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
+def test_texts_in_several_pieces(kind):
+    stored = pa.chunked_array([["Grüße", ""], [], [" two\twords\n"]], kind)
+    assert decode_texts(split(text=stored), "text") == ("Grüße", "", " two\twords\n")
+
+
+@pytest.mark.parametrize(
+    ("texts", "rule"),
+    [
+        (["a", None, ""], "must have a value in every row of the column 'text', and row 1 (counte"),
+        (
+            pa.array([b"a", b"caf\xe9"]).view(pa.string()),
+            "must have UTF-8 in the column 'text', and row 1 (counted from 0) has bytes that are "
+            "not",
+        ),
+        (pa.array([b"\xed\xa0\x80"]).view(pa.string()), "row 0 (counted from 0) has bytes that"),
+        ([b"a"], STRINGS),
+        ([1], STRINGS),
+        ([["a"]], STRINGS),
+        ([None], STRINGS),
+        (pa.array(["a"]).dictionary_encode(), STRINGS),
+    ],
+)
+def test_texts_that_are_not_allowed(texts, rule):
+    assert rule in message(lambda: decode_texts(split(text=texts), "text"))
+
+
+def test_rows_are_counted_from_the_first_of_the_source():
+    later = Split("mnist", "train.parquet", pa.table({"text": ["a", None]}), first_row=100)
+    assert "and row 101 (counted" in message(lambda: decode_texts(later, "text"))
+
+
 def test_no_such_column_or_two_of_them():
     twice = Split(
         "mnist",
@@ -72,6 +105,7 @@ def test_no_such_column_or_two_of_them():
     for one in (split(other=[1]), twice):
         assert message(lambda one=one: decode_labels(one, "label", 10)) == INTEGERS
     assert message(lambda: decode_images(split(label=[1]), "image", "L", 2, 3)) == STRUCTS
+    assert message(lambda: decode_texts(split(label=[1]), "text")) == STRINGS
 
 
 def test_images_in_several_pieces():

@@ -18,7 +18,7 @@ def test_elsewhere_than_in_a_terminal_it_is_two_lines(capsys):
     out, err = capsys.readouterr()
     assert out == ""
     first, second = err.splitlines()
-    assert first == "decoding imagenet-validation: 50,000 images, once"
+    assert first == "decoding imagenet-validation: 50,000 examples, once"
     assert second == "decoding imagenet-validation: done in 0 s"
 
 

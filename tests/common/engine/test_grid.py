@@ -16,12 +16,14 @@ from flwr.clientapp import ClientApp
 from flwr.supercore.task_identity import TaskIdentity
 from processes import descendants, sockets
 
+from common.client.control_variate import ControlVariate
 from common.engine.flower import become_server
 from common.engine.grid import node_id, partition_id
 from common.engine.inline import InlineGrid
 from common.engine.ray_engine import RayGrid
 from common.engine.worker_pool import worker_pool
-from common.protocol import TrainInstruction, count_bytes
+from common.protocol import TrainInstruction, count_bytes, train_reply
+from common.strategy.scaffold import Scaffold
 
 # The workers cannot import this module: send its functions as they are.
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -417,3 +419,44 @@ def test_nothing_listens_to_other_machines(make_ray_grid):
     found = sockets([os.getpid(), *descendants(os.getpid())])
     assert any(entry.is_listening for entry in found)
     assert [entry for entry in found if not entry.is_local] == []
+
+
+scaffold = ClientApp()
+"""Clients whose gradients are their own numbers, corrected by SCAFFOLD."""
+
+
+@scaffold.train()
+def train_corrected(message, context):
+    net = torch.nn.ParameterDict({"w": torch.tensor(message.content["arrays"]["w"].numpy())})
+    control = ControlVariate.of(message, context, net)
+    rng = np.random.default_rng(context.node_config["partition-id"])
+    with torch.no_grad():
+        for _ in range(TrainInstruction.of(message).epochs):
+            gradient = torch.tensor(rng.standard_normal(2, np.float32)) + control.correction[0]
+            net["w"] -= 0.1 * gradient
+    change = control.update(TrainInstruction.of(message).epochs, 0.1)
+    return train_reply(message, arrays(*net["w"].tolist()), 5, control_variate_change=change)
+
+
+def test_scaffold_is_the_same_on_both_engines_to_the_last_bit(make_ray_grid):
+    """Both the model and c are broadcast; what comes back is a model, a change, and c_k."""
+    found = []
+    for grid in (InlineGrid(scaffold, NUM_CLIENTS, {}), make_ray_grid(scaffold)):
+        strategy = Scaffold(
+            grid.nodes,
+            [5] * NUM_CLIENTS,
+            clients_per_round=4,
+            num_epochs=3,
+            stragglers_fraction=0.0,
+            seed=0,
+            w_0={"w": np.zeros(2, np.float32)},
+        )
+        w = arrays(0, 0)
+        for round_ in (1, 2, 3):
+            messages = strategy.configure_train(round_, w, ConfigRecord(), grid)
+            w, _ = strategy.aggregate_train(round_, grid.send_and_receive(messages))
+        found.append((w, strategy.state(), grid.client_states))
+    inline, on_ray = found
+    assert inline == on_ray
+    assert inline[0] != arrays(0, 0)
+    assert len(inline[2]) > 4  # Some clients took part, and corrected, more than once.

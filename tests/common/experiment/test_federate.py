@@ -23,6 +23,7 @@ from common.experiment.federate import federate
 from common.experiment.record_file import from_bytes
 from common.experiment.recorder import Evaluation
 from common.experiment.run_directory import RunDirectory
+from common.experiment.watch import Failure
 from common.protocol import TrainInstruction, train_reply
 from common.strategy.aggregate import Aggregation, WeightedMean
 from common.strategy.fedavg import FedAvg
@@ -371,7 +372,7 @@ def make_adaptive(config):
 def go(experiment_values):
     """Federates into a folder, six rounds, as often as it is called."""
 
-    def go(folder, make=make_fedavg, app=None, on_evaluation=None, size=2, **keys):
+    def go(folder, make=make_fedavg, app=None, on_evaluation=None, size=2, watcher=None, **keys):
         keys = {"num_clients": NUM_CLIENTS, "num_rounds": 6, "output_dir": str(folder)} | keys
         config = ExperimentConfig.parse(experiment_values | keys)
         grid = InlineGrid(app or keeping_app(), NUM_CLIENTS, {})
@@ -382,7 +383,7 @@ def go(experiment_values):
             return Evaluation(float(w[0]), float(w[1]), train_loss=float(np.abs(w).sum()))
 
         w = ArrayRecord({"w": Array(np.zeros(size, np.float32))})
-        federate(grid, make(config), config, w, evaluate)
+        federate(grid, make(config), config, w, evaluate, watcher=watcher)
 
     return go
 
@@ -607,3 +608,157 @@ def test_a_full_disk_is_told_and_the_run_goes_on_later(go, tmp_path, monkeypatch
             go(tmp_path / "run")
     go(tmp_path / "run")
     assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
+
+
+class Watching:
+    """Finds "high" where a number of the lines so far exceeds a limit, and "odd" in odd rounds.
+
+    The sum over rounds makes it matter which of them it was shown.
+    """
+
+    def __init__(self, limit=math.inf, stops=False):
+        self.limit, self.stops, self.seen = limit, stops, []
+
+    def observe(self, record):
+        self.seen.append(record)
+        total = sum(line["round"] + (line["test_loss"] or 0) * 1e-9 for line in self.seen)
+        odd = (
+            [Failure("odd", "The round is odd.")] if record["round"] % 2 and not self.stops else []
+        )
+        return odd + ([Failure("high", "It is too much.")] if total > self.limit else [])
+
+
+def test_failures_are_in_the_lines_told_once_and_counted(go, tmp_path, capsys):
+    watcher = Watching(limit=5)
+    go(tmp_path, watcher=watcher)
+    modes = [line["failure_modes"] for line in read_rounds(tmp_path)]
+    assert modes == [["odd"], [], ["odd", "high"], ["high"], ["odd", "high"], ["high"]]
+    summary = read_summary(tmp_path)
+    assert summary["failure_modes"] == {
+        "odd": {"first_round": 1, "rounds": 3},
+        "high": {"first_round": 3, "rounds": 4},
+    }
+    assert (summary["rounds"], "stopped" in summary) == (6, False)
+    told = [line for line in capsys.readouterr().out.splitlines() if ": " in line]
+    assert told == ["round 1: odd: The round is odd.", "round 3: high: It is too much."]
+    written = [
+        {key: value for key, value in line.items() if key != "failure_modes"}
+        for line in read_rounds(tmp_path)
+    ]
+    assert watcher.seen == written
+
+
+def test_without_failures_the_lines_and_the_summary_say_so(go, tmp_path):
+    go(tmp_path, watcher=Watching(stops=True))
+    assert [line["failure_modes"] for line in read_rounds(tmp_path)] == [[]] * 6
+    assert read_summary(tmp_path)["failure_modes"] == {}
+
+
+def test_who_only_looks_changes_no_result(go, tmp_path):
+    go(tmp_path / "watched", watcher=Watching(limit=5))
+    go(tmp_path / "alone")
+    assert outcome(tmp_path / "watched")[2] == outcome(tmp_path / "alone")[2]
+
+
+def test_a_failure_ends_the_run_after_its_round(go, tmp_path, capsys):
+    trained, evaluated = set(), []
+
+    def note(round_, client):
+        trained.add(round_)
+
+    go(
+        tmp_path / "run",
+        app=keeping_app(note),
+        on_evaluation=evaluated.append,
+        watcher=Watching(5, stops=True),
+    )
+    assert (trained, len(evaluated)) == ({1, 2, 3}, 3)
+    rounds, summary, model = outcome(tmp_path / "run")
+    go(tmp_path / "whole", watcher=Watching())
+    assert [line | {"failure_modes": 0} for line in rounds] == [
+        line | {"failure_modes": 0} for line in outcome(tmp_path / "whole")[0][:3]
+    ]
+    go(tmp_path / "three", num_rounds=3)
+    assert model == outcome(tmp_path / "three")[2]
+    assert (summary["rounds"], summary["complete"]) == (3, True)
+    assert summary["stopped"] == "It is too much."
+    assert summary["failure_modes"] == {"high": {"first_round": 3, "rounds": 1}}
+    assert summary["test_loss"] == rounds[-1]["test_loss"]
+    out = capsys.readouterr().out
+    assert "Stopped after round 3 of 6: It is too much.\n" in out
+    assert out.count("too much") == 1
+
+
+def test_a_run_that_ended_early_is_complete(go, tmp_path):
+    go(tmp_path, watcher=Watching(5, stops=True))
+    before = outcome(tmp_path)
+    go(tmp_path, app=fails_in(4), watcher=Watching(5, stops=True))
+    assert outcome(tmp_path) == before
+
+
+def test_a_failure_in_the_last_round_ends_nothing_early(go, tmp_path, capsys):
+    go(tmp_path, num_rounds=3, watcher=Watching(5, stops=True))
+    summary = read_summary(tmp_path)
+    assert (summary["rounds"], "stopped" in summary) == (3, False)
+    out = capsys.readouterr().out
+    assert "Stopped" not in out
+    assert "round 3: high: It is too much.\n" in out
+
+
+@pytest.mark.parametrize("stops", [False, True])
+@pytest.mark.parametrize("checkpoint_every", [1, 3])
+def test_a_watched_run_that_was_killed_comes_to_the_same_end(
+    go, tmp_path, monkeypatch, stops, checkpoint_every
+):
+    """After a line was written, and before its checkpoint was."""
+    go(tmp_path / "whole", watcher=Watching(5, stops))
+    expected = outcome(tmp_path / "whole")
+    append = RunDirectory.append_round
+
+    for killed_in in (1, 3) if stops else (2, 5):
+        folder = tmp_path / str(killed_in)
+        with monkeypatch.context() as patch:
+
+            def append_and_die(directory, record, killed_in=killed_in):
+                append(directory, record)
+                if record["round"] == killed_in:
+                    raise KeyboardInterrupt
+
+            patch.setattr(RunDirectory, "append_round", append_and_die)
+            with pytest.raises(KeyboardInterrupt):
+                go(folder, watcher=Watching(5, stops), checkpoint_every=checkpoint_every)
+        go(folder, watcher=Watching(5, stops), checkpoint_every=checkpoint_every)
+        assert outcome(folder) == expected
+
+
+def test_a_run_that_was_killed_when_it_had_ended_early_trains_no_more(
+    go, tmp_path, monkeypatch, capsys
+):
+    go(tmp_path / "whole", watcher=Watching(5, stops=True))
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDirectory, "complete", lambda *arguments: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            go(tmp_path / "run", watcher=Watching(5, stops=True))
+    capsys.readouterr()
+    nobody = keeping_app(lambda round_, client: True)
+    go(tmp_path / "run", app=nobody, watcher=Watching(5, stops=True))
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
+    assert "Stopped after round 3 of 6: It is too much.\n" in capsys.readouterr().out
+
+
+def test_a_number_that_is_not_finite_is_none_to_a_watcher(experiment_values, tmp_path):
+    """As it will be after the run was killed, when it is read from the file."""
+    config = ExperimentConfig.parse(
+        experiment_values
+        | {"num_clients": NUM_CLIENTS, "num_rounds": 1, "output_dir": str(tmp_path)}
+    )
+    watcher = Watching()
+    federate(
+        InlineGrid(make_app(), NUM_CLIENTS, {}),
+        make_fedavg(config),
+        config,
+        ArrayRecord({"w": Array(np.zeros(2, np.float32))}),
+        lambda arrays: Evaluation(0.5, math.nan, train_loss=math.inf),
+        watcher=watcher,
+    )
+    assert (watcher.seen[0]["test_loss"], watcher.seen[0]["train_loss"]) == (None, None)

@@ -33,6 +33,16 @@ def dotted(figure):
     return [line for axis in figure.axes for line in axis.lines if line.get_linestyle() == ":"]
 
 
+def test_the_curve_of_an_arm_ends_where_the_first_of_its_runs_was_stopped(drawn):
+    """The mean of those that are left would be that of other runs."""
+    whole, other = make_arm([(0.1, 0.2, 0.3), (0.3, 0.4)], num_rounds=3)
+    stopped = replace(other, summary={"rounds": 2, "stopped": "It failed."})
+    figure = drawn([whole, stopped])
+    (line,) = figure.axes[0].lines
+    assert line.get_xdata().tolist() == [1, 2, 3]
+    assert line.get_ydata() == pytest.approx([0.2, 0.3, float("nan")], nan_ok=True)
+
+
 def test_text_stays_text_and_names_panels_axes_arms_and_the_figure(tmp_path):
     losses = {"train_loss": (1.0, 0.5)}
     arms = [

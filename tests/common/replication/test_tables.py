@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from made_runs import make_results
 from toy_replication import AVG, PANEL, POOLED, TOY, make_arm, make_run
@@ -50,6 +52,18 @@ def test_means_intervals_and_paired_differences_are_those_computed_by_hand():
 def test_a_lower_arm_has_a_minus():
     made = markdown(make_arm(curves(HIGH), **AVG), make_arm(curves(LOW)))
     assert lines(made, "with its 95 % interval:")[-1] == ["FedProx, μ = 1", "-9.2 ± 1.4"]
+
+
+def test_a_stopped_run_has_no_last_rounds_but_a_best_one_and_bytes():
+    """It is stopped after two rounds of four: 2 MB and 3 MB were sent."""
+    sent = {"bytes_up": (2e6, 3e6)}
+    stopped = make_run((0.25, 0.5), num_rounds=4, metrics={**sent, "bytes_down": (0, 0)})
+    stopped = replace(stopped, summary={"rounds": 2, "stopped": "It failed."})
+    made = markdown([stopped], name="third")
+    assert lines(made, "Mean over the last 4 rounds of seed 0:")[-1] == ["FedProx, μ = 1", "nan"]
+    assert lines(made, "Best round, seed 0:")[-1] == ["FedProx, μ = 1", "50.0"]
+    assert lines(made, "Last round, seed 0:")[-1] == ["FedProx, μ = 1", "nan"]
+    assert lines(made, "Sent by all clients in all rounds, seed 0:")[-1][1:] == ["5.0"]
 
 
 def test_differences_are_of_the_same_seeds_only():

@@ -134,6 +134,20 @@ def test_a_uniform_mean_counts_every_client_with_examples_alike():
     assert uniform.tolist() == [3.5]
 
 
+@pytest.mark.parametrize("buffers", ["average", "keep"])
+def test_what_is_broadcast_only_stays(buffers):
+    """Clients do not send it, and it is no parameter to measure, whatever else it is."""
+    w_global = record(w=np.float32([1.0]), r=np.float32([2.0]), b=np.float32([3.0]))
+    models = [record(w=np.float32([w]), b=np.float32([9.0])) for w in (5.0, 7.0)]
+    aggregation = Aggregation(["w", "r"], buffers=buffers, broadcast_only=["r"])
+    found = aggregate(aggregation, models, [1, 1], w_global)
+    assert list(found) == ["w", "r", "b"]
+    buffer = {"average": 9.0, "keep": 3.0}[buffers]
+    assert [found[key].numpy().item() for key in found] == [6.0, 2.0, buffer]
+    assert aggregation.sent_parameters(w_global) == ["w"]
+    assert Aggregation(broadcast_only=["r"]).sent_parameters(w_global) == ["w", "b"]
+
+
 PARAMETERS = {"0.weight", "0.bias", "1.weight", "1.bias"}
 BUFFERS = {"1.running_mean", "1.running_var", "1.num_batches_tracked"}
 

@@ -13,6 +13,18 @@ def test_mean_and_worst_over_clients():
     }
 
 
+def test_the_worst_loss_is_the_largest():
+    metrics = ClientMetrics(["train-loss", "loss-margin"])
+    for loss in (0.5, 2.0, 1.25):
+        metrics.add({"train-loss": loss, "loss-margin": loss})
+    assert metrics.result() == {
+        "client_train_loss": 1.25,
+        "worst_client_train_loss": 2.0,
+        "client_loss_margin": 1.25,
+        "worst_client_loss_margin": 0.5,
+    }
+
+
 def test_without_clients_there_is_none():
     assert ClientMetrics(["x"]).result() == {"client_x": None, "worst_client_x": None}
 

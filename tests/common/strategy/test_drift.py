@@ -7,7 +7,7 @@ from flwr.app import Array, ArrayRecord
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.strategy.drift import Drift
+from common.strategy.drift import Drift, divergence
 
 
 def record(**arrays):
@@ -122,3 +122,87 @@ def test_leaves_the_models_as_they_were():
     w_global, w_k = record(w=np.float32([1.0])), record(w=np.float32([3.0]))
     measure(w_global, [w_k], w_k)
     assert (w_global["w"].numpy().tolist(), w_k["w"].numpy().tolist()) == ([1.0], [3.0])
+
+
+def test_divergence_by_hand():
+    """The models (3, 14), (6, 8), (0, 8) have mean (3, 10); from (0, 6) that is (3, 4)."""
+    w_global = record(w=np.float32([0.0, 6.0]))
+    models = [record(w=np.float32(w)) for w in ([3, 14], [6, 8], [0, 8])]
+    measures = divergence(w_global, models)
+    assert list(measures) == ["divergence", "divergence_relative", "divergence_to_update"]
+    expected = (4 + 2 * math.sqrt(13)) / 3
+    assert measures["divergence"] == pytest.approx(expected)
+    assert measures["divergence_relative"] == pytest.approx(expected / 6)
+    assert measures["divergence_to_update"] == pytest.approx(expected / 5)
+
+
+def test_a_distance_is_that_of_whole_models():
+    """Two models of a weight and a bias, (3, 4) from their mean: tensors do not count alone."""
+    w_global = record(w=np.float32([[1.0]]), b=np.float32(0.0))
+    models = [record(w=np.float32([[3.0]]), b=np.float32(4.0))]
+    models.append(record(w=np.float32([[-3.0]]), b=np.float32(-4.0)))
+    assert divergence(w_global, models)["divergence"] == 5
+
+
+def test_divergence_that_cannot_be_told_is_none():
+    zeros, w_k = record(w=np.zeros(2, np.float32)), record(w=np.float32([3, 4]))
+    assert set(divergence(zeros, []).values()) == {None}
+    assert divergence(zeros, [w_k]) == {
+        "divergence": 0,
+        "divergence_relative": None,
+        "divergence_to_update": 0,
+    }
+    opposite = record(w=np.float32([-3, -4]))
+    assert divergence(w_k, [zeros, w_k])["divergence_relative"] == 0.5
+    assert divergence(zeros, [w_k, opposite])["divergence_to_update"] is None
+
+
+def test_divergence_is_of_parameters_only():
+    w_global = record(w=np.float32([1.0]), mean=np.float32([7.0]), batches=np.int64(0))
+    models = [
+        record(w=np.float32([w]), mean=np.float32([100 * w]), batches=np.int64(w)) for w in (2, 6)
+    ]
+    assert divergence(w_global, models, {"w", "batches"}) == {
+        "divergence": 2,
+        "divergence_relative": 2,
+        "divergence_to_update": pytest.approx(2 / 3),
+    }
+
+
+def draw_models(num_clients, seed):
+    rng = np.random.default_rng(seed)
+    return [
+        record(w=np.float32(rng.standard_normal((4, 3))), b=np.float32(rng.standard_normal(())))
+        for _ in range(num_clients)
+    ]
+
+
+@given(st.integers(1, 8), st.integers(0, 2**32 - 1))
+def test_divergence_is_bounded_by_drift(num_clients, seed):
+    """By the triangle inequality; and no point is nearer, in squares, than the mean."""
+    w_global, *models = draw_models(num_clients + 1, seed)
+    found = divergence(w_global, models)["divergence"]
+    assert 0 <= found <= 2 * measure(w_global, models)["drift"] + 1e-9
+    squares = [measure(w_global, [w_k])["drift"] ** 2 for w_k in models]
+    assert found <= math.sqrt(math.fsum(squares) / num_clients) + 1e-9
+
+
+@given(st.integers(1, 8), st.integers(0, 2**32 - 1))
+def test_divergence_is_zero_if_and_only_if_all_models_are_equal(num_clients, seed):
+    w_global, w, other = draw_models(3, seed)
+    assert divergence(w_global, [w] * num_clients)["divergence"] == 0
+    assert divergence(w_global, [w] * num_clients + [other])["divergence"] > 0
+
+
+@given(st.integers(2, 8), st.integers(0, 2**32 - 1), st.randoms())
+def test_divergence_does_not_depend_on_the_order_of_clients(num_clients, seed, random):
+    w_global, *models = draw_models(num_clients + 1, seed)
+    found = divergence(w_global, models)
+    random.shuffle(models)
+    assert divergence(w_global, models) == pytest.approx(found, rel=1e-12)
+
+
+def test_small_divergence_of_large_weights_counts():
+    """In single precision the mean of the two would be one of them."""
+    w, above = np.float32([2**24]), np.float32([2**24 + 2])
+    assert divergence(record(w=w), [record(w=w), record(w=above)])["divergence"] == 1

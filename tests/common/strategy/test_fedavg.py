@@ -491,6 +491,48 @@ def test_the_measures_are_those_of_the_clients_in_the_mean():
     }
 
 
+def test_divergence_is_before_any_weighting():
+    """From the mean (3, 4) of what counts: the client without examples is nowhere."""
+    strategy, mean = measured([1, 0, 3], [(6, 8), (9, 9), (0, 0)], measure_divergence=True)
+    assert mean == [1.5, 2]
+    assert strategy.measures == {
+        "divergence": 5,
+        "divergence_relative": None,
+        "divergence_to_update": 1,
+    }
+
+
+def test_what_is_broadcast_only_stays_and_is_nowhere_measured():
+    """Clients go from w = (0, 0) and r = 100s to (3, 4) and (6, 8), and do not send r."""
+    aggregation = Aggregation(broadcast_only=["r"])
+    strategy = make_strategy(
+        clients_per_round=2, aggregation=aggregation, measure_drift=True, measure_divergence=True
+    )
+    frozen = model(*[100.0] * 50)["w"]
+    messages = ask(strategy, w_global=ArrayRecord({"w": model(0, 0)["w"], "r": frozen}))
+    replies = [
+        train_reply(message, model(*w), 5) for message, w in zip(messages, MODELS[:2], strict=True)
+    ]
+    mean, _ = strategy.aggregate_train(1, replies)
+    assert list(mean) == ["w", "r"]
+    assert mean["w"].numpy().tolist() == [4.5, 6]
+    assert mean["r"] == frozen
+    assert strategy.measures["drift"] == 7.5
+    assert strategy.measures["drift_relative"] is None
+    assert strategy.measures["divergence"] == 2.5
+    assert strategy.measures["divergence_relative"] is None
+    assert strategy.traffic.bytes_down - strategy.traffic.bytes_up > 2 * 50 * 8
+
+
+def test_a_client_that_sends_what_is_broadcast_only_fails():
+    aggregation = Aggregation(broadcast_only=["r"])
+    strategy = make_strategy(clients_per_round=2, aggregation=aggregation)
+    w_global = ArrayRecord({"w": model(0, 0)["w"], "r": model(1)["w"]})
+    messages = ask(strategy, w_global=w_global)
+    with pytest.raises(ClientFailedError, match="its model has 'r', which only the server sends"):
+        strategy.aggregate_train(1, [train_reply(message, w_global, 5) for message in messages])
+
+
 def test_a_client_without_examples_is_not_measured():
     strategy, _ = measured([1, 0, 1], MODELS, measure_drift=True, client_metrics=["test-accuracy"])
     assert strategy.measures["drift"] == pytest.approx(12.5)

@@ -229,7 +229,12 @@ def test_a_schedule_and_adaptive_mu_are_too_much():
 
 def test_the_options_of_fedavg_are_those_of_fedprox():
     aggregation = Aggregation(weighting="uniform")
-    options = {"aggregation": aggregation, "measure_drift": True, "client_metrics": ["x"]}
+    options = {
+        "aggregation": aggregation,
+        "measure_drift": True,
+        "measure_divergence": True,
+        "client_metrics": ["x"],
+    }
     strategy = make(FedProx, 0.5, mu=1.0, **options)
     assert {name: getattr(strategy, name) for name in options} == options
 

@@ -205,6 +205,26 @@ def test_an_extra_tensor_is_a_fault_told_in_short():
     assert len(message) < 120
 
 
+def read_sent(w_k):
+    return read_reply(train_reply(make_message(), w_k, N_K), W, N_K, broadcast_only=["b"])
+
+
+def test_what_is_broadcast_only_must_not_come_back():
+    w_k = ArrayRecord({"w": W["w"]})
+    assert read_sent(w_k) is w_k
+    for bad, why in (
+        (W, "its model has 'b', which only the server sends"),
+        (ArrayRecord({"b": W["b"]}), "its model lacks 'w'"),
+        (ArrayRecord(), "its model lacks 'w'"),
+        (ArrayRecord({**w_k, "c": W["b"]}), "its model has 'c', which the global model has not"),
+        (record(w=np.zeros((2, 3))), "its 'w' is float64[2, 3], not float32[2, 3]"),
+        (record(w=np.full((2, 3), np.nan, np.float32)), "its 'w' holds a number that is not"),
+    ):
+        with pytest.raises(BadReplyError) as caught:
+            read_sent(bad)
+        assert str(caught.value).startswith(why)
+
+
 @pytest.mark.parametrize(
     ("w", "said"),
     [

@@ -1,0 +1,1 @@
+"""When federated fine-tuning of DistilBERT on AG News breaks, measured fairly."""

@@ -1,0 +1,68 @@
+"""What there is to compare: the earlier study's modes, and versions of them for a CPU."""
+
+from typing import Final
+
+from common.replication.definition import FigureOf
+
+# Name of the arm that others are compared with.
+FEDAVG: Final = "FedAvg"
+
+_SMALLER: Final = (
+    "Smaller than the study in that the encoder is MiniLM-L6, 6 rounds are run, about as many "
+    "as its default, and clients train in bfloat16. Larger in that all 7,600 test texts count, and "
+    "in three seeds, each with a partition and a head of its own."
+)
+
+FIGURES: Final = {
+    "minilm_main": FigureOf(
+        "Main comparison: IID and α = 0.1",
+        f"Is FedProx better than FedAvg where clients have other topics? {_SMALLER}",
+        target=0.8,
+        reference=FEDAVG,
+        tail=3,
+        statistics=("best", "last", "bytes_up"),
+    ),
+    "minilm_failure": FigureOf(
+        "Failure modes, for both algorithms",
+        "What do α = 0.01, a learning rate of 1e-3 and ten clients change, at equal rounds, and "
+        f"for ten clients at equal steps of a client, too? {_SMALLER}",
+        target=0.8,
+        reference=FEDAVG,
+        tail=3,
+        statistics=("best", "last", "bytes_up"),
+    ),
+    "quick": FigureOf(
+        "The study's quick mode",
+        "FedAvg on IID data, FedAvg and FedProx at α = 0.1, in 5 rounds.",
+        reference=FEDAVG,
+        tail=1,
+    ),
+    "main": FigureOf(
+        "The study's main mode",
+        "Its four arms with DistilBERT, in 50 rounds, for one GPU that four workers share.",
+        target=0.8,
+        reference=FEDAVG,
+        statistics=("best", "last", "bytes_up"),
+    ),
+    "failure": FigureOf(
+        "The study's failure mode",
+        "Its failure modes with DistilBERT, for both algorithms, in 50 rounds as the arms that "
+        "they are compared with, and at equal steps.",
+        target=0.8,
+        reference=FEDAVG,
+        statistics=("best", "last", "bytes_up"),
+    ),
+    "lora": FigureOf(
+        "LoRA and how it is averaged",
+        "Does it matter that A and B are averaged apart?",
+        reference=FEDAVG,
+        statistics=("bytes_up", "bytes_down"),
+    ),
+    "scaffold": FigureOf(
+        "FedAvg, FedProx and SCAFFOLD, with SGD",
+        "Is SCAFFOLD better where it is what it was made to be, a correction of gradients?",
+        target=0.8,
+        reference="FedAvg, SGD",
+        statistics=("best", "bytes_up"),
+    ),
+}

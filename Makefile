@@ -60,7 +60,7 @@ soak: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml poetry.lock | $(POETRY)
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	POETRY_PYPI_MIRROR_URL="$(INDEX)" $(POETRY) sync --no-interaction
+	POETRY_PYPI_MIRROR_URL="$(INDEX)" $(POETRY) sync --no-interaction --all-extras
 	touch $@
 
 $(POETRY):

@@ -24,7 +24,7 @@ from common.analysis import statistics
 from common.analysis.results import Results
 from common.analysis.statistics import Curve
 from common.errors import UserInputError
-from common.experiment.config import Scalar
+from common.experiment.config import PositiveInt, Scalar
 from common.shown import shown
 
 # One number for every seed, in the order of seeds, which are the index.
@@ -63,11 +63,25 @@ class Contrast(Strict):
         experiment: Its name.
         arm: The keys that tell the arm's runs from the experiment's others.
         minus: The same of the other arm.
+        rounds: The arm's first rounds, which alone count; None for all.
+        minus_rounds: The same of the other arm, where arms are compared that make as many steps in
+            other numbers of rounds.
     """
 
     experiment: Experiment
     arm: Arm
     minus: Arm | None = None
+    rounds: PositiveInt | None = None
+    minus_rounds: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _minus_rounds_have_their_arm(self) -> Self:
+        if self.minus_rounds is not None and self.minus is None:
+            raise ValueError(
+                f"minus_rounds={self.minus_rounds} is not allowed without minus: it must be that "
+                "of the other arm."
+            )
+        return self
 
 
 class Difference(Contrast):
@@ -83,6 +97,8 @@ class Contrasts(Strict):
         statistic: See :mod:`common.analysis.statistics`.
         metric: Number of a round.
         target: Of ``rounds_to_target``.
+        tail: Of ``tail_mean``, the last rounds that it is the mean of; ten where it is None.
+        relative: What an arm has more is a share of what the other has.
         contrasts: What to average.
     """
 
@@ -91,6 +107,8 @@ class Contrasts(Strict):
     ]
     metric: str
     target: Number | None = None
+    tail: PositiveInt | None = None
+    relative: bool = False
     contrasts: Annotated[list[Contrast], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -99,6 +117,24 @@ class Contrasts(Strict):
             raise ValueError(
                 f"target={self.target} is not allowed with statistic={self.statistic!r}: it must "
                 "be a number with rounds_to_target, and not given with others."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _tail_fits_statistic(self) -> Self:
+        if self.tail is not None and self.statistic != "tail_mean":
+            raise ValueError(
+                f"tail={self.tail} is not allowed with statistic={self.statistic!r}: it must be "
+                "that of tail_mean, and not given with others."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _shares_are_of_something(self) -> Self:
+        if self.relative and any(contrast.minus is None for contrast in self.contrasts):
+            raise ValueError(
+                "relative=True is not allowed with a contrast that has no minus: it must have the "
+                "arm that the difference is a share of."
             )
         return self
 
@@ -116,11 +152,22 @@ class Contrasts(Strict):
         Raises:
             UserInputError: There is no such arm or metric, or arms have no seed in common.
         """
-        differences = [
-            _difference(contrast, results, self.statistic, self.metric, self.target)
-            for contrast in self.contrasts
-        ]
-        return _mean(differences)
+        return _mean(
+            [
+                _difference(contrast, results, self._of_arm, self.relative)
+                for contrast in self.contrasts
+            ]
+        )
+
+    def _of_arm(self, arm: Results, rounds: int | None) -> BySeed:
+        curves = _curves(arm, self.metric)[:, :rounds]
+        if self.target is not None:
+            values = [statistics.rounds_to_target(curve, self.target) for curve in curves]
+        elif self.tail is not None:
+            values = [statistics.tail_mean(curve, self.tail) for curve in curves]
+        else:
+            return _statistic(arm, curves, self.statistic)
+        return pd.Series(values, index=arm.seeds)
 
 
 class Agreement(Strict):
@@ -157,9 +204,17 @@ class Agreement(Strict):
 
     def _same_sign(self, contrast: Difference, results: Mapping[str, Results]) -> BySeed:
         """Return 1 for a seed whose differences have the same sign, 0 if not, NaN if one is NaN."""
-        first, second = (
-            _difference(contrast, results, self.statistic, metric) for metric in self.agree
-        )
+
+        def difference(metric: str) -> BySeed:
+            return _difference(
+                contrast,
+                results,
+                lambda arm, rounds: _statistic(
+                    arm, _curves(arm, metric)[:, :rounds], self.statistic
+                ),
+            )
+
+        first, second = map(difference, self.agree)
         same: BySeed = (np.sign(first) == np.sign(second)).astype(float)
         return same.mask(first.isna() | second.isna(), np.nan)
 
@@ -188,29 +243,27 @@ def _require_more_is_better(statistic: str, metrics: Sequence[str]) -> None:
 def _difference(
     contrast: Contrast,
     results: Mapping[str, Results],
-    statistic: str,
-    metric: str,
-    target: float | None = None,
+    of_arm: Callable[[Results, int | None], BySeed],
+    relative: bool = False,
 ) -> BySeed:
     experiment = results[contrast.experiment]
-    first = _of_arm(experiment.arm(contrast.arm), statistic, metric, target)
+    first = of_arm(experiment.arm(contrast.arm), contrast.rounds)
     if contrast.minus is None:
         return first
-    second = _of_arm(experiment.arm(contrast.minus), statistic, metric, target)
+    second = of_arm(experiment.arm(contrast.minus), contrast.minus_rounds)
     pair = _paired([first, second])
     difference: BySeed = pair[0] - pair[1]
-    return difference
+    return difference / pair[1] if relative else difference
 
 
-def _of_arm(arm: Results, statistic: str, metric: str, target: float | None) -> BySeed:
-    curves = _curves(arm, metric)
-    if target is not None:
-        values = [statistics.rounds_to_target(curve, target) for curve in curves]
-    elif statistic == "at_convergence":
-        pairs = zip(curves, _curves(arm, "train_loss"), strict=True)
+def _statistic(arm: Results, curves: NDArray[np.float64], name: str) -> BySeed:
+    """Return a statistic of curves that needs no more than these and the training loss."""
+    if name == "at_convergence":
+        losses = _curves(arm, "train_loss")[:, : curves.shape[1]]
+        pairs = zip(curves, losses, strict=True)
         values = [statistics.at_convergence(curve, loss) for curve, loss in pairs]
     else:
-        values = [_OF_CURVE[statistic](curve) for curve in curves]
+        values = [_OF_CURVE[name](curve) for curve in curves]
     return pd.Series(values, index=arm.seeds)
 
 

@@ -1,6 +1,5 @@
 """Encoders that nobody trained, their tokenizer, and AG News in small."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +58,9 @@ def write_encoder(folder: Path, name: str = DISTILBERT, seed: int = 0) -> None:
         RobertaConfig,
         RobertaModel,
     )
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     of_distilbert = {"dim": 16, "n_heads": 2, "hidden_dim": 32}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -68,8 +69,8 @@ def write_encoder(folder: Path, name: str = DISTILBERT, seed: int = 0) -> None:
         elif name == ROBERTA:
             encoder = RobertaModel(RobertaConfig(**_BERT_SIZES, type_vocab_size=1))
         else:
-            num_layers = 2 if name == SHALLOW else 4
-            encoder = DistilBertModel(DistilBertConfig(**_SIZES, **of_distilbert, n_layers=num_layers))
+            layers = {"n_layers": 2 if name == SHALLOW else 4}
+            encoder = DistilBertModel(DistilBertConfig(**_SIZES, **of_distilbert, **layers))
         for key, w in encoder.named_parameters():
             if key.endswith("bias"):
                 torch.nn.init.normal_(w, std=0.1)
@@ -107,8 +108,3 @@ def write_split(root: Path, split: str, texts: list[str], labels: list[int]) -> 
     folder = root / "ag_news"
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table({"text": texts, "label": labels}), folder / f"{split}.parquet")
-
-
-def parameters_of(folder: Path) -> dict[str, object]:
-    """Return what an encoder's folder says of its sizes."""
-    return dict(json.loads((folder / "config.json").read_text()))

@@ -24,8 +24,8 @@ FIGURES: Final = {
     ),
     "minilm_failure": FigureOf(
         "Failure modes, for both algorithms",
-        "What do α = 0.01, a learning rate of 1e-3 and ten clients change, at equal rounds, and "
-        f"for ten clients at equal steps of a client, too? {_SMALLER}",
+        "What do α = 0.01, a learning rate of 1e-3 and ten clients change, at equal rounds? And at "
+        f"equal steps, which ten clients come to in twice the rounds? {_SMALLER}",
         target=0.8,
         reference=FEDAVG,
         tail=3,
@@ -47,7 +47,7 @@ FIGURES: Final = {
     "failure": FigureOf(
         "The study's failure mode",
         "Its failure modes with DistilBERT, for both algorithms, in 50 rounds as the arms that "
-        "they are compared with, and at equal steps.",
+        "they are compared with.",
         target=0.8,
         reference=FEDAVG,
         statistics=("best", "last", "bytes_up"),

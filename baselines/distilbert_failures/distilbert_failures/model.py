@@ -10,7 +10,6 @@ from common.errors import UserInputError
 from common.randomness import Purpose, torch_seeded
 from distilbert_failures.config import DistilBertConfig
 from distilbert_failures.encoder import load_classifier, load_settings
-from distilbert_failures.first_token import read_first_token_only
 from distilbert_failures.lora import add_lora
 from distilbert_failures.tokens import TextBatch
 
@@ -116,7 +115,7 @@ def _trunk_of(encoder: nn.Module, config: DistilBertConfig) -> Trunk:
     if getattr(encoder, "pooler", None) is not None:
         encoder.pooler = None  # type: ignore[assignment] # Part of the head.
     if num_trained == 0:
-        read_first_token_only(_last_layer(encoder))
+        _read_first_token_only(encoder)
     return Trunk(encoder, first_token_only=num_trained == 0)
 
 
@@ -128,7 +127,7 @@ def _tail_of(classifier: nn.Module, config: DistilBertConfig) -> nn.Module:
             layers[i] = _Skipped()
         encoder.embeddings = _GivenHiddenStates()
     if config.trainable != "head":
-        read_first_token_only(_last_layer(encoder))
+        _read_first_token_only(encoder)
     classifier.register_forward_pre_hook(_named_inputs, with_kwargs=True)
     classifier.register_forward_hook(_logits)
     return classifier
@@ -164,9 +163,14 @@ def _find_layers(encoder: nn.Module) -> nn.ModuleList | None:
     return None
 
 
-def _last_layer(encoder: nn.Module) -> nn.Module:
+def _read_first_token_only(encoder: nn.Module) -> None:
+    """Spare the last layer what the head does not read, where it is of a kind that can be."""
+    # Here, for transformers' models take ten seconds to import: bad input is refused before.
+    from distilbert_failures.first_token import read_first_token_only
+
     layers = _find_layers(encoder)
-    return nn.Identity() if layers is None else layers[-1]
+    if layers is not None:
+        read_first_token_only(layers[-1])
 
 
 def _not_split(config: DistilBertConfig, reason: str) -> UserInputError:

@@ -104,6 +104,37 @@ def agreement(**changed):
         (make_claim() | {"quantity": "x"}, "quantity='x' is not allowed: it must be a table."),
         (make_claim(quantity={"statistic": "mean"}), "quantity.statistic='mean' is not allowed"),
         (make_claim(quantity={"metric": None}), "quantity.metric is missing: it must be given."),
+        (
+            make_claim(quantity={"tail": 3, "statistic": "last"}),
+            "tail=3 is not allowed with statistic='last'",
+        ),
+        (
+            make_claim(quantity={"tail": 0}),
+            "quantity.tail=0 is not allowed: it must be greater than or equal to 1.",
+        ),
+        (
+            make_claim(
+                quantity={
+                    "relative": True,
+                    "contrasts": [{"experiment": "figure1", "arm": {"algorithm": "fedprox"}}],
+                }
+            ),
+            "relative=True is not allowed with a contrast that has no minus",
+        ),
+        (
+            make_claim(
+                quantity={
+                    "contrasts": [
+                        {
+                            "experiment": "figure1",
+                            "arm": {"algorithm": "fedprox"},
+                            "minus_rounds": 3,
+                        }
+                    ]
+                }
+            ),
+            "minus_rounds=3 is not allowed without minus",
+        ),
         (make_claim(quantity={"target": 0.9}), "target=0.9 is not allowed with statistic='tail_m"),
         (make_claim(quantity={"statistic": "rounds_to_target"}), "target=None is not allowed with"),
         (

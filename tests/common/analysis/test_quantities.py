@@ -52,6 +52,40 @@ def test_statistics_of_a_curve(statistic, more, expected):
     assert by_seed(quantity, figure1=results) == pytest.approx([expected])
 
 
+@pytest.mark.parametrize(
+    ("quantity", "rounds", "expected"),
+    [
+        ({"statistic": "tail_mean", "tail": 2}, None, 0.7),
+        ({"statistic": "tail_mean", "tail": 2}, 3, 0.3),
+        ({"statistic": "tail_mean"}, 2, 0.1),
+        ({"statistic": "last"}, 2, 0.2),
+        ({"statistic": "best"}, 3, 0.4),
+        ({"statistic": "rounds_to_target", "target": 0.4}, 2, math.inf),
+        ({"statistic": "last"}, 99, 0.8),
+    ],
+)
+def test_the_first_rounds_alone_may_count_and_of_them_the_last(quantity, rounds, expected):
+    results = make_results({"fedprox": [[0.0, 0.2, 0.4, 0.6, 0.8]]})
+    contrasts = [{"experiment": "figure1", "arm": PROX, "rounds": rounds}]
+    found = by_seed({"contrasts": contrasts, **quantity}, figure1=results)
+    assert found == pytest.approx([expected])
+
+
+def test_arms_may_be_compared_at_different_rounds():
+    results = make_results({"fedprox": [[0.0, 0.1, 0.5, 0.9]], "fedavg": [[0.1, 0.2, 0.3, 0.4]]})
+    contrast = {"experiment": "figure1", "arm": PROX, "rounds": 3}
+    contrast |= {"minus": AVG, "minus_rounds": 2}
+    quantity = {"statistic": "last", "contrasts": [contrast]}
+    assert by_seed(quantity, figure1=results) == pytest.approx([0.3])
+
+
+def test_a_difference_may_be_a_share_of_the_other_arm():
+    results = make_results({"fedprox": [[6.0], [3.0]], "fedavg": [[4.0], [4.0]]})
+    contrasts = [{"experiment": "figure1", "arm": PROX, "minus": AVG}]
+    quantity = {"contrasts": contrasts, "relative": True}
+    assert by_seed(quantity, figure1=results) == pytest.approx([0.5, -0.25])
+
+
 def agreement(*arms, **changed):
     """Return how often two metrics agree on some arms minus the arm "base"."""
     contrasts = [

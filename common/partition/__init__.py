@@ -12,6 +12,7 @@ from common.partition.iid import iid
 from common.partition.power_law import power_law
 from common.partition.quantity_skew import quantity_skew
 from common.partition.rounding import largest_remainder
+from common.partition.schemes import label_schemes, realise
 from common.partition.score_ranges import score_quantiles, score_ranges
 from common.partition.shards import shards
 from common.partition.statistics import (
@@ -28,9 +29,11 @@ __all__ = [
     "dirichlet_over_labels",
     "iid",
     "label_counts",
+    "label_schemes",
     "largest_remainder",
     "power_law",
     "quantity_skew",
+    "realise",
     "score_quantiles",
     "score_ranges",
     "shards",

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numba
 import numpy as np
@@ -10,10 +10,8 @@ from flwr.app import ArrayRecord
 from numpy.typing import NDArray
 
 from common.arrays import to_array, view
+from common.strategy.options import Buffers, Weighting
 from common.strategy.server_optimizer import ServerOptimizer
-
-Weighting = Literal["examples", "uniform"]
-Buffers = Literal["average", "keep"]
 
 
 class WeightedMean:

@@ -9,15 +9,15 @@ in the papers, no moment is corrected for its bias.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 from flwr.app import ArrayRecord, RecordDict
 from numpy.typing import NDArray
 
 from common.arrays import to_array, view
+from common.strategy.options import ServerOptimizerName
 
-ServerOptimizerName = Literal["none", "fedavgm", "fedadagrad", "fedadam", "fedyogi"]
 Tensors = Mapping[str, NDArray[Any]]
 Float64 = NDArray[np.float64]
 

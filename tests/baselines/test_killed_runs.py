@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,10 @@ SYNTHETIC = ("dataset=synthetic", "num_clients=6", "clients_per_round=4", "num_e
 IMAGES = (
     *("dataset=imagenette", "image_size=32", "num_stages=3", "num_clients=3"),
     *("clients_per_round=2", "num_epochs=1", "batch_size=16", "min_partition_size=16"),
+)
+TEXTS = (
+    *("encoder=tiny-distilbert", "num_train_texts=0", "max_length=32", "num_clients=3"),
+    *("clients_per_round=2", "num_epochs=1", "batch_size=16", "learning_rate=0.01"),
 )
 SHRUNK = {
     "fedprox": {
@@ -42,7 +47,13 @@ SHRUNK = {
             (*IMAGES, "weights=none", "augmentation=crop_flip", "num_rounds=12", "num_clients=2"),
         ),
     },
+    "distilbert_failures": {
+        "scaffold": (8, (*TEXTS, "algorithm=scaffold", "optimizer=sgd", "num_rounds=40")),
+        "lora": (5, (*TEXTS, "trainable=lora", "num_rounds=12", "evaluate_clients=true")),
+    },
 }
+# What writes their data, below a data folder; it takes seconds to import.
+MADE = {"imagenet_resnet": "tiny_imagenette", "distilbert_failures": "tiny_encoders"}
 EXPERIMENTS = [
     pytest.param(
         package,
@@ -75,10 +86,8 @@ def start(tmp_path_factory):
     @cache
     def warm_up(package):
         """Import and compile once what takes seconds."""
-        if package == "imagenet_resnet":
-            import tiny_imagenette  # Here, for it takes seconds, too.
-
-            tiny_imagenette.write(data / "data")
+        if package in MADE:
+            import_module(MADE[package]).write(data / "data")
         for _, arguments in SHRUNK[package].values():
             if "engine=ray" not in arguments:  # What forks must not have a Ray.
                 ask(package=package, arguments=[*arguments, "engine=inline"], folder=None)

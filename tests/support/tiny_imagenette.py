@@ -50,7 +50,7 @@ def write(root: Path) -> None:
         images = [{"bytes": encoded(x), "path": None} for x in images_of(labels, rng)]
         table = pa.table({"image": images, "label": labels}, schema=schema)
         pq.write_table(table, root / "imagenette" / f"{split}.parquet")
-    (root / "weights").mkdir()
+    (root / "weights").mkdir(exist_ok=True)
     trunk = {key: w for key, w in state().items() if not key.startswith(("layer4.", "fc."))}
     torch.save(trunk, root / "weights" / TRUNK)
 

@@ -5,15 +5,14 @@ from typing import Final
 from common.client.work import LocalOptimizer, ProximalTerm
 from common.experiment.config import NonNegativeFloat, PositiveFloat, PositiveInt
 from common.replication.compared_keys import ArmKeys, PanelKeys
+from common.strategy.options import ServerOptimizerName, Weighting
 from distilbert_failures.config import (
     Algorithm,
     LoraAggregation,
     PartitionScheme,
-    ServerOptimizerName,
     Style,
     TokenStatistic,
     Trainable,
-    Weighting,
 )
 from distilbert_failures.figures import FEDAVG
 

@@ -13,6 +13,7 @@ from common.experiment.config import (
     PositiveInt,
     Probability,
 )
+from common.strategy.options import ServerOptimizerName, Weighting
 from distilbert_failures.failure_detector import FailureThresholds
 
 Algorithm = Literal["fedprox", "fedavg", "scaffold"]
@@ -23,8 +24,6 @@ Style = Literal["length", "formality", "complexity"]
 TokenStatistic = Literal["frequency", "truncation", "vocabulary"]
 Trainable = Literal["last_2", "all", "head", "lora"]
 LoraAggregation = Literal["exact", "freeze_a", "naive"]
-Weighting = Literal["examples", "uniform"]
-ServerOptimizerName = Literal["none", "fedavgm", "fedadagrad", "fedadam", "fedyogi"]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 # -1 stands for the run's seed; see Seed of common.experiment.config for the upper end.
 OwnSeed = Annotated[int, Field(ge=-1, lt=2**32)]

@@ -14,14 +14,7 @@ from common.data import load_texts
 from common.errors import UserInputError
 from common.features import Floats, FrozenLayers, cached_features
 from common.inputs import Inputs
-from common.partition import (
-    Partition,
-    dirichlet_over_clients,
-    dirichlet_over_labels,
-    iid,
-    label_counts,
-    score_ranges,
-)
+from common.partition import Partition, label_counts, label_schemes, realise, score_ranges
 from common.randomness import Purpose, generator
 from distilbert_failures.config import DistilBertConfig
 from distilbert_failures.encoder import fingerprint, load_tokenizer
@@ -244,23 +237,14 @@ def _by_length(
 
 
 def _partition(config: DistilBertConfig, splits: _TokenizedSplits) -> Partition:
-    labels, num_clients, alpha = splits.train.labels, config.num_clients, config.dirichlet_alpha
+    labels, num_clients = splits.train.labels, config.num_clients
     least = int(config.min_partition_share * len(labels) / num_clients)
     rng = generator(config.seed_of_partition, Purpose.PARTITION)
-    schemes: dict[str, Callable[[], Partition]] = {
-        "iid": lambda: iid(len(labels), num_clients, rng),
-        "dirichlet_over_clients": lambda: dirichlet_over_clients(
-            labels, num_clients, alpha, rng, least
-        ),
-        "dirichlet_over_labels": lambda: dirichlet_over_labels(
-            labels, num_clients, alpha, rng, least
-        ),
+    schemes = {
+        **label_schemes(labels, num_clients, config.dirichlet_alpha, least, rng),
         "style_skew": lambda: score_ranges(style_scores(splits.texts, config.style), num_clients),
         "token_skew": lambda: score_ranges(
             token_scores(splits.texts, config.token_statistic), num_clients
         ),
     }
-    try:
-        return schemes[config.partition]()
-    except ValueError as error:
-        raise UserInputError(f"partition={config.partition!r} is not possible: {error}") from None
+    return realise(config.partition, schemes)

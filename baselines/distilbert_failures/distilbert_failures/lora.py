@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from common.arrays import to_array, view
 from common.errors import UserInputError
-from common.strategy.aggregate import Aggregation, WeightedMean, Weighting
+from common.strategy.aggregate import Aggregation, WeightedMean
+from common.strategy.options import Weighting
 from common.strategy.server_optimizer import ServerOptimizer
 from distilbert_failures.config import LoraAggregation
 

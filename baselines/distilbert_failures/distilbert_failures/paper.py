@@ -14,6 +14,7 @@ from typing import Final
 from common.analysis.quantities import Arm, Contrast, Contrasts
 from common.analysis.results import Results
 from common.analysis.statistics import Estimate, estimate
+from common.analysis.verdicts import Finding
 from common.durable import telling, write_atomically
 from common.errors import StorageError, UserInputError
 from common.replication import pages
@@ -49,7 +50,7 @@ class _Template(string.Template):
 
 
 def write_paper(output: Path) -> None:
-    """Write report.tex, and the figures that it shows beside it.
+    """Write report.tex, and the figures that it shows beside it, from the stored results.
 
     Args:
         output: The folder.
@@ -60,20 +61,35 @@ def write_paper(output: Path) -> None:
     """
     found = {name: Results.find(REPLICATION.results, name) for name in FIGURES}
     stored = {name: results for name, results in found.items() if results is not None}
-    audit = audit_latex(pages.judge(REPLICATION, stored).findings)
+    findings = pages.judge(REPLICATION, stored).findings
     with telling(output):
         output.mkdir(parents=True, exist_ok=True)
-    paper = _Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
+    write_atomically(output / "report.tex", compose(stored, findings, output).encode())
+
+
+def compose(stored: Mapping[str, Results], findings: Sequence[Finding], output: Path) -> str:
+    """Return the paper, and draw its figures.
+
+    Args:
+        stored: Results by the name of their experiment.
+        findings: What they say of the claims; at least one.
+        output: Takes the figures, PDF.
+
+    Raises:
+        UserInputError: The results lack what is compared.
+        StorageError: A figure cannot be written.
+    """
+    audit = audit_latex(findings)
+    return _Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         numbers=prose(_numbers(stored)),
         verdicts=audit.counts,
-        published=published_table(),
+        published=published_table([finding.claim for finding in findings]),
         protocol=protocol_table({n: stored[n] for n in (*_MAIN, *_FAILURE) if n in stored}),
         main=_sections(_MAIN, stored, output),
         failure=_sections(_FAILURE, stored, output),
         further=_sections(_FURTHER, stored, output),
         claims=audit.tables,
     )
-    write_atomically(output / "report.tex", paper.encode())
 
 
 def _sections(experiments: Sequence[str], stored: Mapping[str, Results], output: Path) -> str:

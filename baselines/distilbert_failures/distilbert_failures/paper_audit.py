@@ -1,7 +1,7 @@
 """The audit of claims in the paper, with the words and numbers of the README's."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from common.analysis.audit_page import audit_markdown
@@ -9,7 +9,7 @@ from common.analysis.verdicts import Finding
 from distilbert_failures.paper_latex import floating, prose, tabular
 
 # A table cannot go on at the next page: so many claims fill most of one.
-_CLAIMS_PER_TABLE: Final = 12
+_CLAIMS_PER_TABLE: Final = 24
 _COLUMNS: Final = r"rp{0.42\textwidth}p{0.13\textwidth}p{0.22\textwidth}p{0.09\textwidth}"
 
 
@@ -18,7 +18,7 @@ class Audit(NamedTuple):
 
     Attributes:
         counts: How many claims got which verdict, in a sentence.
-        tables: A row for each claim, and remarks by the number of the claim.
+        tables: A row for each claim that could be tested, and remarks by the number of the claim.
     """
 
     counts: str
@@ -33,27 +33,43 @@ def audit_latex(findings: Sequence[Finding]) -> Audit:
     """
     counts, table, *_ = audit_markdown(findings).split("\n\n")
     # Below the header and its rule: claim, verdict, measured, reference.
-    judged = [
+    lines = zip(findings, table.splitlines()[2:], strict=True)
+    rows = [
         [str(number), finding.claim.statement, *_cells(line)[1:]]
-        for number, (finding, line) in enumerate(
-            zip(findings, table.splitlines()[2:], strict=True), 1
-        )
+        for number, (finding, line) in enumerate(lines, 1)
+        if finding.values is not None
     ]
+    return Audit(
+        prose(counts), "\n".join([*_tables(rows), _untested(findings), _remarks(findings)])
+    )
+
+
+def _tables(rows: Sequence[Sequence[str]]) -> list[str]:
     header = ["", "claim", "verdict", "measured", "reference"]
-    pieces = range(0, len(judged), _CLAIMS_PER_TABLE)
-    floats = [
-        floating(
-            "table*",
-            f"\\footnotesize\n{tabular(_COLUMNS, header, judged[start : start + _CLAIMS_PER_TABLE])}",
-            "Claims and verdicts" + (", continued." if start else ": mean, 95 % interval, seeds."),
-            f"tab:claims-{start}",
-        )
-        for start in pieces
-    ]
-    return Audit(prose(counts), "\n".join([*floats, _remarks(findings)]))
+    tables = []
+    for start in range(0, len(rows), _CLAIMS_PER_TABLE):
+        body = tabular(_COLUMNS, header, rows[start : start + _CLAIMS_PER_TABLE])
+        continued = ", continued" if start else ""
+        caption = f"Claims{continued}: mean over seeds, 95 % interval, and number of seeds n."
+        tables.append(floating("table*", f"\\footnotesize\n{body}", caption, f"tab:claims{start}"))
+    return tables
 
 
-def _cells(line: str) -> Iterable[str]:
+def _untested(findings: Sequence[Finding]) -> str:
+    numbers = [str(n) for n, finding in enumerate(findings, 1) if finding.values is None]
+    if not numbers:
+        return ""
+    experiments = dict.fromkeys(
+        name for finding in findings if finding.values is None for name in finding.claim.experiments
+    )
+    named = ", ".join(f"`{name}`" for name in experiments)
+    return prose(
+        f"Claims {', '.join(numbers)} of claims.yaml could not be tested here: they are on "
+        f"{named}, of which there are no stored results."
+    )
+
+
+def _cells(line: str) -> list[str]:
     """Return the cells of a row of a Markdown table."""
     return [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
 

@@ -25,25 +25,26 @@ _ACCURACY: Final = "accuracy (%)"
 
 @dataclass(frozen=True)
 class _Row:
-    """An arm, or its first rounds.
+    """An arm.
 
     Attributes:
         condition: Title of its panel.
-        method: Name of the arm.
+        method: Its name.
         runs: Its runs.
-        rounds: How many rounds count.
     """
 
     condition: str
     method: str
     runs: Results
-    rounds: int
+
+    @property
+    def rounds(self) -> int:
+        """How many rounds its runs have."""
+        return int(self.runs.curves(TEST_ACCURACY.name).shape[1])
 
 
 def comparison_table(experiment: str, results: Results, panels: Panels) -> str:
     """Return the table of an experiment.
-
-    An arm that goes on for longer than others has a second row, of as many rounds as they have.
 
     Args:
         experiment: One of the figures' names.
@@ -54,13 +55,14 @@ def comparison_table(experiment: str, results: Results, panels: Panels) -> str:
         UserInputError: Arms that are compared have no seed in common.
     """
     figure = FIGURES[experiment]
-    rows = _rows(panels)
+    rows = [_Row(condition, *arm) for condition, arms in panels.items() for arm in arms.items()]
     cells = _Cells(experiment, results, panels, min(figure.tail, *(row.rounds for row in rows)))
     first = rows[0]
-    reference = figure.reference or first.method
+    methods = [row.method for row in rows]
+    reference = figure.reference if figure.reference in methods else first.method
     columns = {
         "condition": [row.condition for row in rows],
-        "method": [row.method for row in rows],
+        "method": methods,
         "rounds": [str(row.rounds) for row in rows],
         _ACCURACY: [cells.mean(row, TEST_ACCURACY) for row in rows],
         f"to {reference}": [cells.gain(row, row.condition, reference) for row in rows],
@@ -78,20 +80,6 @@ def comparison_table(experiment: str, results: Results, panels: Panels) -> str:
     body = tabular("ll" + "r" * (len(shown) - 2), [*shown], [*zip(*shown.values(), strict=True)])
     caption = f"{figure.title}. {_what_is_shown(rows, cells.tail)}"
     return floating("table*", f"\\footnotesize\n{body}", caption, f"tab:{experiment}")
-
-
-def _rows(panels: Panels) -> list[_Row]:
-    arms = [
-        (condition, method, runs, runs.curves(TEST_ACCURACY.name).shape[1])
-        for condition, methods in panels.items()
-        for method, runs in methods.items()
-    ]
-    fewest = min(rounds for *_, rounds in arms)
-    return [
-        _Row(condition, method, runs, rounds)
-        for condition, method, runs, all_rounds in arms
-        for rounds in sorted({fewest, all_rounds})
-    ]
 
 
 def _what_is_shown(rows: Sequence[_Row], tail: int) -> str:
@@ -145,7 +133,6 @@ class _Cells:
             statistic="tail_mean",
             metric=metric.name,
             tail=self.tail,
-            rounds=row.rounds,
             contrasts=[contrast],
         )
         return estimate(quantity.by_seed({self.experiment: self.results}))

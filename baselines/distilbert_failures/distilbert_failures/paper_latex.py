@@ -73,5 +73,5 @@ def floating(environment: str, body: str, caption: str, label: str) -> str:
     told = rf"\caption{{{prose(caption)}}}\label{{{label}}}"
     parts = [told, body] if environment.startswith("table") else [body, told]
     return "\n".join(
-        [rf"\begin{{{environment}}}[t]", r"\centering", *parts, rf"\end{{{environment}}}"]
+        [rf"\begin{{{environment}}}[tp]", r"\centering", *parts, rf"\end{{{environment}}}"]
     )

@@ -1,13 +1,15 @@
 """The earlier study in the paper: what it did, beside what the stored runs did, and its numbers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import pandas as pd
-
+from common.analysis.claims import Claim
+from common.analysis.quantities import Contrasts
 from common.analysis.results import Results
-from common.experiment.config import flatten, read_default_config
+from common.experiment.config import Scalar, flatten, read_default_config
+from common.replication.metrics import TEST_ACCURACY
 from distilbert_failures.compared_keys import DistilBertArmKeys, DistilBertPanelKeys
+from distilbert_failures.paper_comparison import DIVERGENCE
 from distilbert_failures.paper_latex import floating, tabular
 from distilbert_failures.replication import REPLICATION
 
@@ -40,7 +42,8 @@ _PUBLISHED: Final = {
     "mu": "0, 0.1",
     "seed": "42; one partition",
 }
-_HAVE_PUBLISHED: Final = ("main", "failure")
+# The experiments that its numbers are of.
+_MODES: Final = ("main", "failure")
 
 
 def protocol_table(stored: Mapping[str, Results]) -> str:
@@ -60,45 +63,44 @@ def protocol_table(stored: Mapping[str, Results]) -> str:
     return floating("table*", f"\\footnotesize\n{body}", caption, "tab:protocol")
 
 
-def published_table() -> str:
-    """Return the table of the study's numbers; a sentence if there are none in ../published.
+def published_table(claims: Sequence[Claim]) -> str:
+    """Return the table of the study's own numbers: those that claims on its modes refer to.
 
-    Of each arm it has the last round, and that in which others end. Dividing the divergence by the
-    learning rate tells what of it is the length of a step.
+    Dividing a divergence by the learning rate tells what of it is the length of a step.
+
+    Args:
+        claims: All of the baseline's.
     """
-    rows = _published_rows()
-    if not rows:
-        return "Its numbers are not stored."
-    panels = [DistilBertPanelKeys.model_validate(row) for row in rows]
-    facts = [panel.facts for panel in panels]
-    differ = [len({*column}) > 1 for column in zip(*facts, strict=True)]
-    cells = [
+    published = _published(claims)
+    panels = [DistilBertPanelKeys.model_validate(keys) for keys, _ in published]
+    differ = [len({*facts}) > 1 for facts in zip(*(panel.facts for panel in panels), strict=True)]
+    rows = [
         [
             ", ".join(fact for fact, shown in zip(panel.facts, differ, strict=True) if shown),
-            DistilBertArmKeys.model_validate(row).name,
-            f"{row['round']}",
-            f"{100 * row['test_accuracy']:.1f}",
-            _number(row["divergence"], ".2f"),
-            _number(row["divergence"] / panel.learning_rate, ",.0f"),
+            DistilBertArmKeys.model_validate(keys).name,
+            f"{100 * numbers[TEST_ACCURACY.name]:.1f}",
+            f"{numbers[DIVERGENCE.name]:.2f}",
+            f"{numbers[DIVERGENCE.name] / panel.learning_rate:,.0f}",
         ]
-        for panel, row in zip(panels, rows, strict=True)
+        for panel, (keys, numbers) in zip(panels, published, strict=True)
     ]
-    header = ["condition", "method", "round", "accuracy (%)", "divergence", "divergence / η"]
-    body = tabular("llrrrr", header, cells)
-    caption = "What the study published: one run of each arm, 500 test texts."
+    header = ["condition", "method", "accuracy (%)", "divergence", "divergence / η"]
+    caption = "What the study published: one run of each arm, on one partition."
+    body = tabular("llrrr", header, rows)
     return floating("table*", f"\\footnotesize\n{body}", caption, "tab:published")
 
 
-def _published_rows() -> list[dict[str, Any]]:
-    files = [REPLICATION.published / f"{name}.csv" for name in _HAVE_PUBLISHED]
-    tables = [pd.read_csv(file) for file in files if file.exists()]
-    ends = {int(table["round"].max()) for table in tables}
-    defaults = _defaults() | {"divergence": float("nan")}
-    return [
-        defaults | row
-        for table in tables
-        for row in table[table["round"].isin(ends)].to_dict("records")
-    ]
+def _published(claims: Sequence[Claim]) -> list[tuple[dict[str, Any], dict[str, float]]]:
+    """Return the configuration of every arm that the study has numbers of, and these by metric."""
+    arms: dict[tuple[tuple[str, Scalar], ...], dict[str, float]] = {}
+    for claim in claims:
+        (first, *others) = claim.quantity.contrasts
+        is_cell = first.experiment in _MODES and first.minus is None and not others
+        if is_cell and claim.reference is not None and isinstance(claim.quantity, Contrasts):
+            numbers = arms.setdefault(tuple(sorted(first.arm.items())), {})
+            numbers[claim.quantity.metric] = claim.reference
+    both = {TEST_ACCURACY.name, DIVERGENCE.name}
+    return [(_defaults() | dict(keys), n) for keys, n in arms.items() if both <= n.keys()]
 
 
 def _defaults() -> dict[str, Any]:
@@ -109,7 +111,3 @@ def _told(key: str, values: list[Any]) -> str:
     if key.endswith("_texts"):
         values = [value or "all" for value in values]
     return ", ".join(f"{v:.12g}" if isinstance(v, float) else str(v) for v in values)
-
-
-def _number(value: float, digits: str) -> str:
-    return "" if pd.isna(value) else f"{value:{digits}}"

@@ -1,6 +1,6 @@
 """The data sets of the paper that are here, split over clients."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -9,14 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.data import ArrayDataset, load, synthetic, synthetic_iid
-from common.errors import UserInputError
 from common.partition import (
     Partition,
-    dirichlet_over_clients,
-    dirichlet_over_labels,
-    iid,
+    label_schemes,
     power_law,
     quantity_skew,
+    realise,
     shards,
 )
 from common.randomness import Purpose, generator
@@ -127,23 +125,16 @@ def _arrays(config: FedProxConfig) -> ArrayDataset:
 def _partition(config: FedProxConfig, arrays: ArrayDataset) -> Partition:
     if config.partition == "power_law" and arrays.natural_partition is not None:
         return arrays.natural_partition  # The clients of Synthetic are made with such sizes.
-    labels, num_clients, alpha = arrays.y_train, config.num_clients, config.dirichlet_alpha
+    labels, num_clients = arrays.y_train, config.num_clients
     rng = generator(config.seed, Purpose.PARTITION)
-    schemes: dict[str, Callable[[], Partition]] = {
-        "iid": lambda: iid(len(labels), num_clients, rng),
+    schemes = {
+        **label_schemes(
+            labels, num_clients, config.dirichlet_alpha, config.min_partition_size, rng
+        ),
         "shards": lambda: shards(labels, num_clients, rng),
         "power_law": lambda: power_law(labels, num_clients, rng, config.classes_per_client),
-        "dirichlet_over_clients": lambda: dirichlet_over_clients(
-            labels, num_clients, alpha, rng, config.min_partition_size
-        ),
-        "dirichlet_over_labels": lambda: dirichlet_over_labels(
-            labels, num_clients, alpha, rng, config.min_partition_size
-        ),
         "quantity_skew": lambda: quantity_skew(
             len(labels), num_clients, config.quantity_sigma, rng
         ),
     }
-    try:
-        return schemes[config.partition]()
-    except ValueError as error:
-        raise UserInputError(f"partition={config.partition!r} is not possible: {error}") from None
+    return realise(config.partition, schemes)

@@ -10,15 +10,13 @@ from common.experiment.config import (
 )
 from common.replication.compared_keys import ArmKeys, PanelKeys
 from common.strategy.mu_schedule import MuScheduleShape
+from common.strategy.options import Buffers, ServerOptimizerName, Weighting
 from imagenet_resnet.config import (
     Algorithm,
-    Buffers,
     DatasetName,
     Norm,
     PartitionScheme,
-    ServerOptimizerName,
     Trainable,
-    Weighting,
 )
 from imagenet_resnet.figures import FEDAVG
 

@@ -15,6 +15,7 @@ from common.strategy.mu_schedule import (
     require_one_rule_for_mu,
     require_train_loss,
 )
+from common.strategy.options import Buffers, ServerOptimizerName, Weighting
 
 Algorithm = Literal["fedprox", "fedavg"]
 DatasetName = Literal["imagenet_val", "imagenet", "imagenette", "tiny_imagenet", "cifar10"]
@@ -22,9 +23,6 @@ PartitionScheme = Literal["dirichlet_over_clients", "dirichlet_over_labels", "ii
 ModelName = Literal["resnet18", "resnet50"]
 Trainable = Literal["all", "layer4", "head"]
 Norm = Literal["batch", "group", "frozen_batch"]
-Weighting = Literal["uniform", "examples"]
-Buffers = Literal["average", "keep"]
-ServerOptimizerName = Literal["none", "fedavgm", "fedadagrad", "fedadam", "fedyogi"]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 # Below, nothing is left of an image before layer4; above, a batch no longer fits anywhere.
 ImageSize = Annotated[int, Field(ge=32, le=1024)]

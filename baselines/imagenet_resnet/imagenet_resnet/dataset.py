@@ -1,6 +1,5 @@
 """Images, or what the frozen layers make of them, split over clients."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -13,9 +12,8 @@ from torch import Tensor, nn
 
 from common.data import ImageDataset, load_images
 from common.data.arrays import ChosenRows
-from common.errors import UserInputError
 from common.inputs import Inputs, OnDisk
-from common.partition import Partition, dirichlet_over_clients, dirichlet_over_labels, iid
+from common.partition import Partition, label_schemes, realise
 from common.randomness import Purpose, generator
 from imagenet_resnet.config import ImageNetConfig
 from imagenet_resnet.features import trunk_features
@@ -134,22 +132,11 @@ def _load(config: ImageNetConfig) -> FederatedImages:
 
 
 def _partition(config: ImageNetConfig, labels: Labels) -> Partition:
-    num_clients, alpha = config.num_clients, config.dirichlet_alpha
-    least = config.min_partition_size
     rng = generator(config.seed, Purpose.PARTITION)
-    schemes: dict[str, Callable[[], Partition]] = {
-        "iid": lambda: iid(len(labels), num_clients, rng),
-        "dirichlet_over_clients": lambda: dirichlet_over_clients(
-            labels, num_clients, alpha, rng, least
-        ),
-        "dirichlet_over_labels": lambda: dirichlet_over_labels(
-            labels, num_clients, alpha, rng, least
-        ),
-    }
-    try:
-        return schemes[config.partition]()
-    except ValueError as error:
-        raise UserInputError(f"partition={config.partition!r} is not possible: {error}") from None
+    schemes = label_schemes(
+        labels, config.num_clients, config.dirichlet_alpha, config.min_partition_size, rng
+    )
+    return realise(config.partition, schemes)
 
 
 def _through_trunk(config: ImageNetConfig, images: ImageDataset) -> ImageDataset:

@@ -8,6 +8,7 @@ from distilbert_failures import client_app, dataset, encoder
 from distilbert_failures.config import DistilBertConfig
 from distilbert_failures.server_app import app as server_app
 
+from common.data import store
 from common.experiment.config import read_default_config
 from common.experiment.run_experiment import run_experiment
 
@@ -52,7 +53,7 @@ def forget_texts():
 
 @pytest.fixture
 def tiny_texts(tiny_folder, monkeypatch, forget_texts):
-    """Make dataset="ag_news" the tiny one; features of frozen layers are computed once a session."""
+    """Make dataset="ag_news" the tiny one; frozen layers are run once a session."""
     monkeypatch.setenv("FLOWERBED_DATA", str(tiny_folder / "data"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tiny_folder / "cache"))
 
@@ -93,3 +94,13 @@ def run():
         run_experiment(config, server_app, client_app)
 
     return run
+
+
+@pytest.fixture
+def no_hub(monkeypatch):
+    """The hub is not reachable, and its client, which may be imported already, knows."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(store, "_hub_is_reachable", lambda: False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # Restored afterwards, whatever the code sets.
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)

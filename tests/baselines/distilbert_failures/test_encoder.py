@@ -14,8 +14,6 @@ from distilbert_failures.encoder import (
 from refusal import refusal
 from tiny_encoders import DISTILBERT
 
-from common.data import store
-
 
 @pytest.fixture
 def weights(tiny_folder, tiny_texts):
@@ -88,9 +86,7 @@ def test_damaged_files_are_refused(copied, damaged, load):
     assert refusal(load, str(copied)).startswith(f"encoder={str(copied)!r} is not allowed: this ")
 
 
-def test_without_the_hub_a_name_is_refused(weights, monkeypatch):
-    monkeypatch.setattr(store, "_hub_is_reachable", lambda: False)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def test_without_the_hub_a_name_is_refused(weights, no_hub):
     for load, rule in (
         (load_tokenizer, "must have a tokenizer"),
         (load_settings, "must be an encoder"),

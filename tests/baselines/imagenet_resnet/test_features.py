@@ -7,15 +7,13 @@ from imagenet_resnet.features import _CHUNK, trunk_features
 from torch import nn
 
 from common.client import LocalWork, train_locally
-from common.errors import UserInputError
 from common.inputs import InMemory, OnDisk
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    """Where features go in this test."""
+def _cache(tmp_path, monkeypatch):
+    """Features go in a folder of this test's own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 @pytest.fixture
@@ -23,16 +21,12 @@ def images():
     return torch.randn(2 * _CHUNK + 7, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
-def make_trunk(seed=0):
+def make_trunk():
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(0)
         trunk = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
         trunk[1].running_mean.normal_()
     return trunk.eval().requires_grad_(False)
-
-
-def never():
-    raise AssertionError("computed again")
 
 
 def test_features_are_the_trunks_output(images):
@@ -41,32 +35,6 @@ def test_features_are_the_trunks_output(images):
     assert not found.flags.writeable
     assert (found.dtype, found.shape) == (np.float32, (len(images), 4, 6, 6))
     np.testing.assert_allclose(found, make_trunk()(images), rtol=1e-5, atol=1e-6)
-
-
-def test_they_are_computed_once(images):
-    first = trunk_features(make_trunk, InMemory(images), (4, 6, 6), "key")
-    again = trunk_features(never, InMemory(images), (4, 6, 6), "key")
-    np.testing.assert_array_equal(again, first)
-
-
-def test_a_trunk_that_is_refused_is_so_before_anything_is_done(images, cache, capsys):
-    def refused():
-        raise UserInputError("weights='w.pth' is not allowed.")
-
-    with pytest.raises(UserInputError):
-        trunk_features(refused, InMemory(images), (4, 6, 6), "key")
-    assert capsys.readouterr() == ("", "")
-    assert [file for file in cache.rglob("*") if file.suffix != ".lock"] == [cache / "flowerbed"]
-    trunk_features(make_trunk, InMemory(images), (4, 6, 6), "key")
-    assert "features" in capsys.readouterr().err
-
-
-def test_another_key_has_other_features(images):
-    first = trunk_features(make_trunk, InMemory(images), (4, 6, 6), "first")
-    other = trunk_features(lambda: make_trunk(1), InMemory(images), (4, 6, 6), "other")
-    assert not np.array_equal(first, other)
-    again = trunk_features(never, InMemory(images), (4, 6, 6), "first")
-    np.testing.assert_array_equal(again, first)
 
 
 def test_images_are_read_a_chunk_at_a_time(images):

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from common.client import logistic
-from common.experiment.evaluation import _CHUNK, evaluate, evaluate_top_k
+from common.experiment.evaluation import _CHUNK, evaluate, evaluate_top_k, logits_of
 from common.inputs import InMemory, OnDisk
 
 
@@ -169,3 +169,24 @@ def test_top_k_agrees_with_evaluate_and_reads_what_is_on_disk():
         found = evaluate_top_k(model, inputs, y, k=2)
         assert (found.loss, found.accuracy) == (expected.loss, expected.accuracy)
         assert expected.accuracy < found.top_k_accuracy < 1
+
+
+@pytest.mark.parametrize("num_examples", [1, _CHUNK, 2 * _CHUNK + 3])
+def test_logits_are_those_of_every_example_in_order(num_examples):
+    x = torch.randn(num_examples, 6, generator=torch.Generator().manual_seed(0))
+    model = nn.Sequential(nn.Dropout(0.9), nn.Linear(6, 4)).train()
+    found = logits_of(model, InMemory(x), 4)
+    assert found.shape == (num_examples, 4)
+    assert found.dtype == torch.float32
+    assert not found.requires_grad
+    torch.testing.assert_close(found, model[1](x).detach(), rtol=1e-6, atol=1e-6)
+
+
+def test_logits_may_be_computed_in_less_precision():
+    x = torch.randn(300, 6, generator=torch.Generator().manual_seed(0))
+    model = nn.Sequential(nn.Linear(6, 4))
+    exact, found = (logits_of(model, InMemory(x), 4, p) for p in ("float32", "bfloat16"))
+    assert found.dtype == torch.float32
+    assert torch.equal(found, found.bfloat16().float())
+    assert 0 < (found - exact).abs().max() < 0.05
+    assert model[0].weight.dtype == torch.float32

@@ -160,7 +160,7 @@ class Contrasts(Strict):
         )
 
     def _of_arm(self, arm: Results, rounds: int | None) -> BySeed:
-        curves = _curves(arm, self.metric)[:, :rounds]
+        curves = _first_rounds(_curves(arm, self.metric), rounds)
         if self.target is not None:
             values = [statistics.rounds_to_target(curve, self.target) for curve in curves]
         elif self.tail is not None:
@@ -210,7 +210,7 @@ class Agreement(Strict):
                 contrast,
                 results,
                 lambda arm, rounds: _statistic(
-                    arm, _curves(arm, metric)[:, :rounds], self.statistic
+                    arm, _first_rounds(_curves(arm, metric), rounds), self.statistic
                 ),
             )
 
@@ -278,6 +278,16 @@ def _curves(arm: Results, metric: str) -> NDArray[np.float64]:
             "must have a number in at least one round."
         )
     return curves
+
+
+def _first_rounds(curves: NDArray[np.float64], rounds: int | None) -> NDArray[np.float64]:
+    """Return the first rounds of curves, shape [seeds, rounds]; all of them if that is None."""
+    if rounds is not None and rounds > curves.shape[1]:
+        raise UserInputError(
+            f"rounds={rounds} is not allowed: it must be at most {curves.shape[1]}, the rounds of "
+            "the arm."
+        )
+    return curves[:, :rounds]
 
 
 def _mean(arms: Sequence[BySeed]) -> NDArray[np.float64]:

@@ -1,6 +1,5 @@
-"""Local training: the optimiser step, the proximal term, the work budget."""
+"""Local training: the optimiser step, the proximal term, control variates, the work budget.
 
-from common.client.local_sgd import train_locally
-from common.client.work import LocalTraining, LocalWork
-
-__all__ = ["LocalTraining", "LocalWork", "train_locally"]
+Nothing is imported here: a configuration is checked with :mod:`common.client.work` alone, before
+torch is there.
+"""

@@ -31,7 +31,7 @@ class LocalWork:
         momentum: m of SGD, in [0, 1).
         optimizer: Whose steps are taken.
         weight_decay: Of AdamW, >= 0, decoupled: w <- w - eta weight_decay w.
-        proximal_term: Part of AdamW's loss, or decoupled; to SGD it is the same.
+        proximal_term: Part of AdamW's loss, or decoupled; SGD has it in its loss.
     """
 
     epochs: int

@@ -1,5 +1,6 @@
 """Loss and accuracy of a model, on the server."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -56,11 +57,10 @@ def evaluate(model: nn.Module, x: Tensor, y: Tensor) -> Metrics:
     return Metrics(metrics.loss, metrics.accuracy)
 
 
-@torch.no_grad()
 def logits_of(
     model: nn.Module, x: Inputs, num_classes: int, precision: Precision = "float32"
 ) -> Tensor:
-    """Return a classifier's logits for all examples, batch by batch.
+    """Return a classifier's logits for all examples.
 
     Args:
         model: As for :func:`evaluate`.
@@ -71,19 +71,16 @@ def logits_of(
     Returns:
         float32, shape [n, num_classes], on the model's device.
     """
-    model.eval()
-    use_channels_last(model)
     device = next(model.parameters()).device
     logits = torch.empty(len(x), num_classes, device=device)
-    for examples in torch.split(torch.arange(len(x)), _CHUNK):
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            of_examples = model(x.take(examples))
-        logits[examples.to(device)] = of_examples.float()
+    for examples, of_examples in _batches_of_logits(model, x, precision):
+        logits[examples.to(device)] = of_examples
     return logits
 
 
-@torch.no_grad()
-def evaluate_top_k(model: nn.Module, x: Inputs, y: Tensor, k: int) -> TopKMetrics:
+def evaluate_top_k(
+    model: nn.Module, x: Inputs, y: Tensor, k: int, precision: Precision = "float32"
+) -> TopKMetrics:
     """Evaluate a classifier on all examples, batch by batch.
 
     Args:
@@ -91,17 +88,14 @@ def evaluate_top_k(model: nn.Module, x: Inputs, y: Tensor, k: int) -> TopKMetric
         x: n inputs.
         y: Labels, shape [n], on the model's device.
         k: Of the top-k accuracy; with fewer classes than k it is 1.
+        precision: What the model computes in; its weights are float32.
     """
-    model.eval()
-    use_channels_last(model)
     # Sums stay on the device: reading them in every chunk would make a GPU wait.
     loss = torch.zeros((), dtype=torch.float64, device=y.device)
     correct = torch.zeros((), dtype=torch.int64, device=y.device)
     among_k = torch.zeros_like(correct)
-    for examples, labels in zip(
-        torch.split(torch.arange(len(y)), _CHUNK), torch.split(y, _CHUNK), strict=True
-    ):
-        logits = model(x.take(examples))
+    for examples, logits in _batches_of_logits(model, x, precision):
+        labels = y[examples.to(y.device)]
         loss += nn.functional.cross_entropy(logits, labels, reduction="none").sum(
             dtype=torch.float64
         )
@@ -112,3 +106,17 @@ def evaluate_top_k(model: nn.Module, x: Inputs, y: Tensor, k: int) -> TopKMetric
     accuracy = int(correct) / len(y)
     among = int(among_k) / len(y) if k > 1 else accuracy
     return TopKMetrics(loss.item() / len(y), accuracy, among)
+
+
+@torch.no_grad()
+def _batches_of_logits(
+    model: nn.Module, x: Inputs, precision: Precision
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the examples of each batch, and their logits, float32 [batch, classes]."""
+    model.eval()
+    use_channels_last(model)
+    device = next(model.parameters()).device
+    for examples in torch.split(torch.arange(len(x)), _CHUNK):
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            logits = model(x.take(examples))
+        yield examples, logits.float()

@@ -57,11 +57,33 @@ def federate(
     engine = getattr(grid, "engine", "flower")
     with RunDirectory(config, engine, strategy.num_examples, weights) as directory:
         if not directory.is_complete:
+            _require_client_states(grid, strategy, directory)
             if directory.checkpoint:
                 _restore(directory.checkpoint, initial_arrays, strategy, grid, config)
             with _telling_how_to_go_on(directory):
                 _run_rounds(grid, strategy, config, initial_arrays, evaluate, watcher, directory)
         say(f"Results are in {directory.path}")
+
+
+def _require_client_states(grid: Grid, strategy: FedAvg, directory: RunDirectory) -> None:
+    """Refuse what takes the clients' states of Flower's own engine, which keeps them to itself.
+
+    Raises:
+        UserInputError: The run is to go on, or to take back what a failed client kept.
+    """
+    if isinstance(grid, SimulationGrid) or not strategy.clients_keep_state:
+        return
+    if directory.checkpoint:
+        raise UserInputError(
+            f"{str(directory.path)!r} is not allowed under `flwr run`: it must be a new folder, "
+            "for clients of this algorithm keep state, which Flower's engine does not give away."
+        )
+    if strategy.on_client_failure == "leave_out":
+        raise UserInputError(
+            "on_client_failure='leave_out' is not allowed under `flwr run` with an algorithm whose "
+            "clients keep state: it must be end, for what a failed client kept cannot be taken "
+            "back."
+        )
 
 
 def _run_rounds(

@@ -137,6 +137,11 @@ class FedAvg(Strategy):
         """
 
     @property
+    def clients_keep_state(self) -> bool:
+        """Whether clients keep something from round to round, which a checkpoint must hold."""
+        return False
+
+    @property
     def follows_train_loss(self) -> bool:
         """Whether the next round depends on the global training loss after this one."""
         return False
@@ -205,7 +210,7 @@ class FedAvg(Strategy):
             n_k = self.num_examples[client]
             try:
                 w_k = read_reply(reply, self._w_global, n_k, self.aggregation.broadcast_only)
-                reported = read_metrics(reply, self.client_metrics)
+                reported = read_metrics(reply, self.client_metrics) if n_k > 0 else {}
                 self.take(reply, self.aggregation.weight(n_k))
             except BadReplyError as error:
                 self._fail(server_round, client, str(error))

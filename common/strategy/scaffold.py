@@ -130,6 +130,11 @@ class Scaffold(FedAvg):
             {key: to_array(view(c) + share * view(change[key])) for key, c in self._c.items()}
         )
 
+    @property
+    def clients_keep_state(self) -> bool:
+        """Whether clients keep something: c_k."""
+        return True
+
     def state(self) -> RecordDict:
         """Return what FedAvg does, and c."""
         return RecordDict({**super().state(), _STATE: self._c})

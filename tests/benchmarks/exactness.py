@@ -15,8 +15,8 @@ from speed.arrays import Arrays, load_arrays
 from speed.training import batch_rng, initial_model
 from torch import nn
 
-from common.client import LocalWork, train_locally
-from common.client.local_sgd import epoch_orders, step
+from common.client.local_sgd import epoch_orders, step, train_locally
+from common.client.work import LocalWork
 from common.threads import use_one_thread
 
 WORK = "logistic_e20"

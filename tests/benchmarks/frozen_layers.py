@@ -21,7 +21,8 @@ from distilbert_failures.config import DistilBertConfig
 from distilbert_failures.dataset import load_dataset
 from torch import nn
 
-from common.client import LocalWork, train_locally
+from common.client.local_sgd import train_locally
+from common.client.work import LocalWork
 from common.experiment.config import read_default_config
 
 NUM_TEXTS = 256

@@ -11,7 +11,8 @@ from flwr.serverapp import Grid, ServerApp
 from torch import nn
 from torchvision.models import resnet18
 
-from common.client import LocalWork, train_locally
+from common.client.local_sgd import train_locally
+from common.client.work import LocalWork
 from common.engine import nodes_by_partition
 from common.protocol import ARRAYS, TrainInstruction, train_reply
 from common.randomness import Purpose, generator, torch_seeded

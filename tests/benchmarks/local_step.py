@@ -18,7 +18,8 @@ from speed.training import NUM_CLASSES, NUM_FEATURES, data_loader_epochs, make_m
 from speed.work import WORKS, Work
 from torch import nn
 
-from common.client import LocalWork, train_locally
+from common.client.local_sgd import train_locally
+from common.client.work import LocalWork
 from common.threads import use_one_thread
 
 Way = Callable[[nn.Module, NDArray[np.float32], NDArray[np.int64], Work], None]

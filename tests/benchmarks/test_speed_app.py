@@ -15,7 +15,8 @@ from speed.server_app import app as server_app
 from speed.training import batch_rng, data_loader_epochs, epoch_orders, initial_model, make_model
 from speed.work import WORKS, Work, quick
 
-from common.client import LocalWork, train_locally
+from common.client.local_sgd import train_locally
+from common.client.work import LocalWork
 from common.engine import run
 
 LOGISTIC = next(work for work in WORKS if work.name == "logistic_e20")

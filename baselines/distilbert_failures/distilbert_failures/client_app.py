@@ -7,8 +7,9 @@ from flwr.clientapp import ClientApp
 from torch import nn
 
 from common.arrays import load_arrays, to_arrays
-from common.client import LocalWork, train_locally
 from common.client.control_variate import ControlVariate
+from common.client.local_sgd import train_locally
+from common.client.work import LocalWork
 from common.engine import report_partition
 from common.experiment.evaluation import evaluate_top_k
 from common.experiment.machine import client_device
@@ -51,9 +52,10 @@ def train(message: Message, context: Context) -> Message:
     correction = None if control is None else control.correction
     training = train_locally(model, x, y, work, rng, correction)
     change = None if control is None else control.update(training.num_steps, work.learning_rate)
-    metrics = {CLIENT_TRAIN_LOSS: training.train_loss or 0.0}
+    metrics = {} if training.train_loss is None else {CLIENT_TRAIN_LOSS: training.train_loss}
     if config.evaluate_clients:
-        metrics[CLIENT_ACCURACY] = evaluate_top_k(model, *data.test_set(device), k=1).accuracy
+        test = evaluate_top_k(model, *data.test_set(device), k=1, precision=config.precision)
+        metrics[CLIENT_ACCURACY] = test.accuracy
     return train_reply(message, to_arrays(trained_state(model)), len(y), metrics, change)
 
 

@@ -3,7 +3,7 @@
 from typing import Final
 
 from common.client.work import LocalOptimizer, ProximalTerm
-from common.experiment.config import NonNegativeFloat, PositiveFloat, PositiveInt
+from common.experiment.config import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from common.replication.compared_keys import ArmKeys, PanelKeys
 from common.strategy.options import ServerOptimizerName, Weighting
 from distilbert_failures.config import (
@@ -36,7 +36,7 @@ class DistilBertPanelKeys(PanelKeys):
     token_statistic: TokenStatistic
     learning_rate: PositiveFloat
     num_clients: PositiveInt
-    num_epochs: int
+    num_epochs: NonNegativeInt
 
     @property
     def facts(self) -> tuple[str, ...]:

@@ -96,6 +96,15 @@ class DistilBertConfig(ExperimentConfig):
         return self
 
     @model_validator(mode="after")
+    def _sgd_has_the_term_in_its_loss(self) -> Self:
+        if self.optimizer == "sgd" and self.proximal_term != "in_loss":
+            raise ValueError(
+                f"proximal_term={self.proximal_term!r} is not allowed with optimizer='sgd': it "
+                "must be in_loss, for there is nothing to decouple it from."
+            )
+        return self
+
+    @model_validator(mode="after")
     def _exact_lora_has_the_mean(self) -> Self:
         if (self.trainable, self.lora_aggregation) == ("lora", "exact") and (
             self.server_optimizer != "none"

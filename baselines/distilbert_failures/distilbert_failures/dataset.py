@@ -19,7 +19,7 @@ from common.randomness import Purpose, generator
 from distilbert_failures.config import DistilBertConfig
 from distilbert_failures.encoder import fingerprint, load_tokenizer
 from distilbert_failures.model import Trunk, hidden_width, make_trunk
-from distilbert_failures.text_scores import style_scores, token_scores
+from distilbert_failures.text_scores import Scores, score_quartiles, style_scores, token_scores
 from distilbert_failures.tokens import ThroughFrozenLayers, TokenInputs, TokenizedTexts, tokenize
 
 Labels = NDArray[np.int64]
@@ -65,12 +65,15 @@ class FederatedTexts:
         test: The test texts.
         partition: The clients' training texts.
         class_names: Name of each label.
+        score_quartiles: Of a partition by score, the quarter of the texts that each training text
+            is in, 0 to 3; None of others.
     """
 
     train: Texts
     test: Texts
     partition: Partition
     class_names: tuple[str, ...]
+    score_quartiles: NDArray[np.int64] | None
 
     @property
     def num_classes(self) -> int:
@@ -141,8 +144,23 @@ class _TokenizedSplits:
 @lru_cache(maxsize=1)
 def _load(config: DistilBertConfig) -> FederatedTexts:
     splits = _tokenized(_only(config, _ABOUT_TEXTS))
-    partition = _partition(config, splits)
-    return FederatedTexts(splits.train, splits.test, partition, splits.class_names)
+    scores = _scores(config, splits.texts)
+    return FederatedTexts(
+        train=splits.train,
+        test=splits.test,
+        partition=_partition(config, splits.train.labels, scores),
+        class_names=splits.class_names,
+        score_quartiles=None if scores is None else score_quartiles(scores),
+    )
+
+
+def _scores(config: DistilBertConfig, texts: Sequence[str]) -> Scores | None:
+    """Return what texts are sorted by; None where they are not."""
+    if config.partition == "style_skew":
+        return style_scores(texts, config.style)
+    if config.partition == "token_skew":
+        return token_scores(texts, config.token_statistic)
+    return None
 
 
 @lru_cache(maxsize=1)
@@ -197,7 +215,7 @@ def _with_features(
     features = cached_features(
         make_frozen_layers,
         f"features_{_FEATURES}-{fingerprint(config.encoder)}-before_{config.trainable}-{key}-"
-        f"{device.type}",
+        f"{device.type}-torch_{torch.__version__}",
         num_examples=len(tokens),
         num_rows=int(offsets[-1]),
         row_shape=(hidden_width(config),),
@@ -236,15 +254,11 @@ def _by_length(
     return texts.inputs(ordered, device), torch.tensor(texts.labels[ordered], device=device)
 
 
-def _partition(config: DistilBertConfig, splits: _TokenizedSplits) -> Partition:
-    labels, num_clients = splits.train.labels, config.num_clients
+def _partition(config: DistilBertConfig, labels: Labels, scores: Scores | None) -> Partition:
+    num_clients = config.num_clients
     least = int(config.min_partition_share * len(labels) / num_clients)
     rng = generator(config.seed_of_partition, Purpose.PARTITION)
-    schemes = {
-        **label_schemes(labels, num_clients, config.dirichlet_alpha, least, rng),
-        "style_skew": lambda: score_ranges(style_scores(splits.texts, config.style), num_clients),
-        "token_skew": lambda: score_ranges(
-            token_scores(splits.texts, config.token_statistic), num_clients
-        ),
-    }
+    schemes = label_schemes(labels, num_clients, config.dirichlet_alpha, least, rng)
+    if scores is not None:
+        schemes = {config.partition: lambda: score_ranges(scores, num_clients)}
     return realise(config.partition, schemes)

@@ -18,6 +18,9 @@ _MINILM_FOLDER: Final = "model"
 _WEIGHTS: Final = ("*.safetensors", "*.bin")
 _DESCRIPTIONS: Final = ("*.json", "*.txt", "*.model")
 
+# A folder has no revisions, and takes any.
+_NO_REVISION: Final = "main"
+
 Loaded = TypeVar("Loaded")
 
 
@@ -50,15 +53,17 @@ def load_tokenizer(name: str) -> Any:
         UserInputError: There is none.
     """
 
-    def load(place: str) -> Any:
+    def load(place: str, revision: str) -> Any:
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(place)
+        tokenizer = AutoTokenizer.from_pretrained(place, revision=revision)
         # Without any of its files it would be made anew, and know no words.
         if len(tokenizer) <= len(tokenizer.all_special_tokens):
             raise ValueError("its vocabulary is empty")
         if not tokenizer.is_fast:
             raise ValueError("it has no fast tokenizer")
+        if tokenizer.num_special_tokens_to_add() == 0:
+            raise ValueError("it marks no beginning, so nothing would be left of an empty text")
         return tokenizer
 
     return _load(name, load, "must have a tokenizer")
@@ -77,11 +82,15 @@ def load_classifier(name: str, num_classes: int) -> Any:
         UserInputError: There is no such encoder, or it cannot classify sequences.
     """
 
-    def load(place: str) -> Any:
+    def load(place: str, revision: str) -> Any:
         from transformers import AutoModelForSequenceClassification
 
         return AutoModelForSequenceClassification.from_pretrained(
-            place, num_labels=num_classes, ignore_mismatched_sizes=True, dtype="float32"
+            place,
+            revision=revision,
+            num_labels=num_classes,
+            ignore_mismatched_sizes=True,
+            dtype="float32",
         )
 
     return _load(name, load, "must be an encoder that can classify sequences")
@@ -95,10 +104,10 @@ def load_settings(name: str) -> Any:
         UserInputError: There is no such encoder.
     """
 
-    def load(place: str) -> Any:
+    def load(place: str, revision: str) -> Any:
         from transformers import AutoConfig
 
-        return AutoConfig.from_pretrained(place)
+        return AutoConfig.from_pretrained(place, revision=revision)
 
     return _load(name, load, "must be an encoder")
 
@@ -112,7 +121,8 @@ def fingerprint(name: str) -> str:
     """
     place = Path(find_encoder(name))
     if not place.is_dir():
-        return f"{name}@{load_settings(name)._commit_hash}".replace("/", "--")
+        load_settings(name)  # Which refuses what there is not.
+        return f"{name}@{_commit(name)}".replace("/", "--")
     digest = hashlib.sha256()
     for pattern in (*_WEIGHTS, *_DESCRIPTIONS):
         for file in sorted(place.glob(pattern)):
@@ -121,7 +131,7 @@ def fingerprint(name: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def _load(name: str, load: Callable[[str], Loaded], rule: str) -> Loaded:
+def _load(name: str, load: Callable[[str, str], Loaded], rule: str) -> Loaded:
     place = find_encoder(name)
     is_folder = Path(place).is_dir()
     if not is_folder:
@@ -131,12 +141,22 @@ def _load(name: str, load: Callable[[str], Loaded], rule: str) -> Loaded:
     logging.set_verbosity_error()  # What is missing in the weights is told in our own words.
     logging.disable_progress_bar()
     try:
-        return load(place)
+        # All that is read of the hub's is of one commit, whatever is pushed meanwhile.
+        return load(place, _NO_REVISION if is_folder else _commit(name))
     except Exception as error:  # Readers of foreign files raise errors of many kinds.
         first_line = str(error).strip().partition("\n")[0].partition(". ")[0]
         why = f"{type(error).__name__}: {first_line:.120}".rstrip(" .:")
         where = "this folder" if is_folder else "it is no folder here, and on the hub it"
         raise UserInputError(f"encoder={name!r} is not allowed: {where} {rule} ({why}).") from None
+
+
+@lru_cache(maxsize=8)
+def _commit(name: str) -> str:
+    """Return the commit that the hub has of an encoder, or that was downloaded last."""
+    from transformers.utils.hub import cached_file
+
+    # The hub's client keeps a folder a commit, of that name.
+    return Path(str(cached_file(name, "config.json"))).parent.name
 
 
 def _minilm() -> Path:

@@ -26,7 +26,7 @@ class TextEvaluation(Evaluation):
         sports_accuracy: Likewise of the second.
         business_accuracy: Likewise of the third.
         sci_tech_accuracy: Likewise of the fourth.
-        worst_class_accuracy: The least of these.
+        worst_class_accuracy: The least of these; as they, none where a class has no test text.
         worst_mix_accuracy: The least over clients of the accuracy on test texts in the client's mix
             of classes, sum_c p_k(c) accuracy_c: what the global model is worth to the client that
             it serves worst.
@@ -66,7 +66,11 @@ class Evaluator:
         x, y = self._test
         logits = logits_of(self._model, x, self._label_counts.shape[1], self._precision)
         world, sports, business, sci_tech = of_class = class_accuracies(logits, y)
-        train_loss = evaluate_top_k(self._model, *self._train, k=1).loss if self._train else None
+        train_loss = (
+            evaluate_top_k(self._model, *self._train, k=1, precision=self._precision).loss
+            if self._train
+            else None
+        )
         return TextEvaluation(
             (logits.argmax(dim=1) == y).double().mean().item(),
             nn.functional.cross_entropy(logits.double(), y).item(),
@@ -75,7 +79,7 @@ class Evaluator:
             sports_accuracy=sports,
             business_accuracy=business,
             sci_tech_accuracy=sci_tech,
-            worst_class_accuracy=min(of_class),
+            worst_class_accuracy=float(np.min(of_class)),
             worst_mix_accuracy=worst_mix_accuracy(of_class, self._label_counts),
             label_total_variation=weighted_total_variation(self._label_counts),
         )
@@ -101,7 +105,9 @@ def worst_mix_accuracy(of_class: list[float], label_counts: NDArray[np.int64]) -
     """
     counts = label_counts[label_counts.sum(axis=1) > 0]
     mixes = counts / counts.sum(axis=1, keepdims=True)
-    return float((mixes @ np.array(of_class)).min())
+    # What nobody has may be without test texts, and so without an accuracy.
+    accuracies = np.where(mixes > 0, mixes * np.array(of_class), 0).sum(axis=1)
+    return float(accuracies.min())
 
 
 def weighted_total_variation(label_counts: NDArray[np.int64]) -> float:

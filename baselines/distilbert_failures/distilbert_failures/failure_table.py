@@ -4,16 +4,20 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import numpy as np
+
 from common.analysis.results import Results
 from common.analysis.tables import markdown_table
+from common.data.ag_news import CLASS_NAMES
 from common.experiment.config import read_default_config
 from common.replication.comparison import compare
 from common.replication.definition import Replication
+from common.replication.metrics import TEST_ACCURACY
 from distilbert_failures.failure_detector import FailureDetector, FailureThresholds
 
 # Of a record, what the detector looks at.
 _OBSERVED: Final = ("test_loss", "client_train_loss", "divergence_relative")
-_NUM_CLASSES: Final = 4
+_NUM_CLASSES: Final = len(CLASS_NAMES)
 _NONE: Final = "none"
 
 
@@ -51,10 +55,14 @@ def _cell(runs: Results | None, thresholds: FailureThresholds) -> str:
     if runs is None:
         return ""
     curves = {key: runs.curves(key) for key in _OBSERVED if key in runs.metrics}
+    # What a run that was stopped did not come to has no accuracy, which every round has.
+    ends = np.isfinite(runs.curves(TEST_ACCURACY.name)).sum(axis=1)
     counts = Counter(
         mode
-        for seed in range(len(runs.seeds))
-        for mode in _modes({key: curve[seed].tolist() for key, curve in curves.items()}, thresholds)
+        for seed, end in enumerate(ends)
+        for mode in _modes(
+            {key: curve[seed, :end].tolist() for key, curve in curves.items()}, thresholds
+        )
     )
     found = [f"{mode.replace('_', ' ')} ({count})" for mode, count in sorted(counts.items())]
     return ", ".join(found) or _NONE

@@ -33,13 +33,14 @@ FIGURES: Final = {
     ),
     "quick": FigureOf(
         "The study's quick mode",
-        "FedAvg on IID data, FedAvg and FedProx at α = 0.1, in 5 rounds.",
+        "Its three arms, and FedProx on IID data, in 5 rounds.",
         reference=FEDAVG,
         tail=1,
     ),
     "main": FigureOf(
         "The study's main mode",
-        "Its four arms with DistilBERT, in 50 rounds, for one GPU that four workers share.",
+        "Its four arms with DistilBERT, in 50 rounds, for one GPU that four workers share; they "
+        "train in bfloat16.",
         target=0.8,
         reference=FEDAVG,
         statistics=("best", "last", "bytes_up"),
@@ -54,8 +55,9 @@ FIGURES: Final = {
     ),
     "lora": FigureOf(
         "LoRA and how it is averaged",
-        "Does it matter that A and B are averaged apart?",
-        reference=FEDAVG,
+        "Does it matter that A and B are averaged apart? Divergence and cosine are of A, B and the "
+        "head, and not of what the adapters add, B A.",
+        reference="FedAvg, LoRA, naive",
         statistics=("bytes_up", "bytes_down"),
     ),
     "scaffold": FigureOf(

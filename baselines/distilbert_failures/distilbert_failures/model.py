@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from common.errors import UserInputError
 from common.randomness import Purpose, torch_seeded
 from distilbert_failures.config import DistilBertConfig
-from distilbert_failures.encoder import load_classifier, load_settings
+from distilbert_failures.encoder import load_classifier, load_settings, load_tokenizer
 from distilbert_failures.lora import add_lora
 from distilbert_failures.tokens import TextBatch
 
@@ -100,11 +100,13 @@ def require_fit(config: DistilBertConfig) -> None:
     Raises:
         UserInputError: They may be so long; or there is no such encoder.
     """
-    longest = getattr(load_settings(config.encoder), "max_position_embeddings", config.max_length)
+    positions = getattr(load_settings(config.encoder), "max_position_embeddings", config.max_length)
+    # RoBERTa and its like count positions from behind that of the padding: their tokenizers know.
+    longest = min(positions, load_tokenizer(config.encoder).model_max_length)
     if config.max_length > longest:
         raise UserInputError(
             f"max_length={config.max_length} is not allowed with encoder={config.encoder!r}: it "
-            f"must be at most {longest}, the positions that it knows."
+            f"must be at most {longest}, the tokens that it takes."
         )
 
 

@@ -1,4 +1,4 @@
-"""The paper: stored results -> report.tex and its figures, by `python -m distilbert_failures.paper`.
+"""Stored results -> report.tex with its figures: `python -m distilbert_failures.paper`; see --help.
 
 All numbers of what was run are computed here; paper.tex has the words around them.
 """
@@ -149,7 +149,7 @@ def _failure_numbers(name: str, results: Results) -> str:
         return _interval(times, 1, ".3g")
 
     return (
-        f"{_setting(results)}, raising the learning rate 50-fold to 1e-03 multiplies FedAvg's "
+        f"{_setting(results)}, raising the learning rate 50-fold to 1e-3 multiplies FedAvg's "
         f"divergence by {factor(DIVERGENCE.name)}, but that relative to the mean update by "
         f"{factor(DIVERGENCE_TO_UPDATE.name)}."
     )

@@ -1,10 +1,9 @@
 """The table of an experiment in the paper: what every arm reached, and paired differences."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
-
-import numpy as np
 
 from common.analysis.quantities import Arm, Contrast, Contrasts
 from common.analysis.results import Results
@@ -19,7 +18,7 @@ from distilbert_failures.replication import REPLICATION
 _METRICS: Final = {metric.name: metric for metric in METRICS}
 DIVERGENCE: Final = _METRICS["divergence"]
 DIVERGENCE_TO_UPDATE: Final = _METRICS["divergence_to_update"]
-_BYTES_UP: Final = Metric("bytes_up", "MB up a round", (0, np.inf), (",.2f", ",.2f"))
+_BYTES_UP: Final = Metric("bytes_up", "MB up a round", (0, math.inf), (",.2f", ",.2f"))
 _ACCURACY: Final = "accuracy (%)"
 
 
@@ -86,12 +85,11 @@ def _what_is_shown(rows: Sequence[_Row], tail: int) -> str:
     counts = {row.rounds for row in rows}
     of_how_many = f" of {max(counts)}" if len(counts) == 1 else ""
     seeds = max(len(row.runs.seeds) for row in rows)
-    told = "Mean over " if seeds > 1 or tail > 1 else ""
-    last = f"the last {tail} rounds" if tail > 1 else "the last round"
+    last = f"the mean of the last {tail} rounds" if tail > 1 else "the last round"
     if seeds == 1:
-        return f"{told or 'Of '}{last}{of_how_many}, one seed; differences are in points."
+        return f"One seed, {last}{of_how_many}; differences of accuracy are in points."
     return (
-        f"{told}{last}{of_how_many} and {seeds} seeds, \u00b1 the 95 % interval; differences of "
+        f"Means of {seeds} seeds, {last}{of_how_many}, \u00b1 the 95 % interval; differences of "
         "accuracy are in points and paired by seed."
     )
 
@@ -127,7 +125,9 @@ class _Cells:
 
     def _estimate(self, row: _Row, metric: Metric, minus: Results | None = None) -> Estimate:
         contrast = Contrast(
-            experiment=self.experiment, arm=_keys(row.runs), minus=minus and _keys(minus)
+            experiment=self.experiment,
+            arm=_keys(row.runs),
+            minus=None if minus is None else _keys(minus),
         )
         quantity = Contrasts(
             statistic="tail_mean",
@@ -144,9 +144,9 @@ def _keys(arm: Results) -> Arm:
 
 
 def _in_digits(mean: Estimate, metric: Metric, sign: str = "") -> str:
-    if not np.isfinite(mean.value):
+    if not math.isfinite(mean.value):
         return "\u2014"
     scale = 1e-6 if metric is _BYTES_UP else 100 if metric.is_share else 1
     of_mean, of_half = metric.digits
     number, half = f"{scale * mean.value:{sign}{of_mean}}", scale * (mean.high - mean.low) / 2
-    return number if np.isnan(half) else f"{number} \u00b1 {half:{of_half}}"
+    return number if math.isnan(half) else f"{number} \u00b1 {half:{of_half}}"

@@ -37,7 +37,7 @@ _PUBLISHED: Final = {
     "num_clients": "5, 10",
     "num_test_texts": "500",
     "num_rounds": "50; 10 for failure modes",
-    "learning_rate": "2e-05, 1e-03",
+    "learning_rate": "2e-05, 1e-3",
     "dirichlet_alpha": "0.01, 0.1",
     "mu": "0, 0.1",
     "seed": "42; one partition",

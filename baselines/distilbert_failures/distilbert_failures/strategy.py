@@ -57,7 +57,7 @@ def make_strategy(
         measure_drift=config.measure_divergence,
         measure_divergence=config.measure_divergence,
         client_metrics=[
-            CLIENT_TRAIN_LOSS,
+            *([CLIENT_TRAIN_LOSS] if config.num_epochs > 0 else []),
             *([CLIENT_ACCURACY] if config.evaluate_clients else []),
         ],
     )

@@ -6,17 +6,17 @@ and its token skew by them. A word is what stands between white space.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common.partition import score_quantiles
+from distilbert_failures.config import Style, TokenStatistic
 
-Style = Literal["length", "formality", "complexity"]
-TokenStatistic = Literal["frequency", "truncation", "vocabulary"]
 Scores = NDArray[np.float64]
 
+NUM_QUARTILES: Final = 4
 _FORMAL: Final = ".,:;"
 
 
@@ -64,7 +64,7 @@ def score_quartiles(scores: Scores) -> NDArray[np.int64]:
     Raises:
         UserInputError: If a score is not finite, or there are none.
     """
-    return score_quantiles(scores, 4)
+    return score_quantiles(scores, NUM_QUARTILES)
 
 
 def _scored(texts: Sequence[str], score: Callable[[str], float]) -> Scores:

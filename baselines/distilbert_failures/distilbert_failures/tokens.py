@@ -60,20 +60,25 @@ def tokenize(tokenizer: Any, texts: Sequence[str], max_length: int) -> Tokenized
         max_length: The most tokens of a text, special tokens among them.
     """
     ids: list[NDArray[np.int64]] = []
-    num_truncated = 0
+    num_truncated = num_empty = 0
+    num_special = tokenizer.num_special_tokens_to_add()
     for start in range(0, len(texts), _CHUNK):
         encodings = tokenizer(
             list(texts[start : start + _CHUNK]), truncation=True, max_length=max_length
         ).encodings
         ids += [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
-        num_truncated += sum(bool(encoding.overflowing) for encoding in encodings)
-    num_special = tokenizer.num_special_tokens_to_add()
+        is_cut = [bool(encoding.overflowing) for encoding in encodings]
+        num_truncated += sum(is_cut)
+        num_empty += sum(
+            len(encoding.ids) <= num_special and not cut
+            for encoding, cut in zip(encodings, is_cut, strict=True)
+        )
     lengths = [len(of_text) for of_text in ids]
     return TokenizedTexts(
         ids=np.concatenate(ids),
         offsets=np.concatenate([[0], np.cumsum(lengths)]),
         num_truncated=num_truncated,
-        num_empty=sum(length <= num_special for length in lengths),
+        num_empty=num_empty,
     )
 
 

@@ -7,7 +7,8 @@ from flwr.clientapp import ClientApp
 from torch import nn
 
 from common.arrays import load_arrays, to_arrays
-from common.client import LocalWork, train_locally
+from common.client.local_sgd import train_locally
+from common.client.work import LocalWork
 from common.engine import report_partition
 from common.experiment.machine import client_device
 from common.protocol import ARRAYS, TrainInstruction, train_reply

@@ -135,8 +135,9 @@ def test_a_client_sends_what_it_trains_alone(make_config, keys, sent):
 
 
 def test_a_client_reports_the_accuracy_of_its_own_model_if_asked(make_config):
-    config = make_config(**HEAD, evaluate_clients=True)
-    weights, metrics = ask(config, [0, 1, 2], epochs=3)
+    keys = {"trainable": "all", "learning_rate": 0.01, "partition": "iid"}
+    config = make_config(**keys, evaluate_clients=True)
+    weights, metrics = ask(config, [0, 1, 2], epochs=4)
     tail, accuracies = make_tail(config, 4), []
     for w in weights:
         tail.load_state_dict({name: torch.tensor(value) for name, value in w.items()})

@@ -1,5 +1,8 @@
 import importlib.util
+import os
 import shutil
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -119,3 +122,30 @@ def test_the_fingerprint_is_what_is_in_the_folder(weights, copied, tmp_path):
         found.add(fingerprint(str(copied)))
     assert len(found) == 4
     assert fingerprint(tiny_encoders.BERT) not in found
+
+
+_FROM_THE_HUB = """
+from distilbert_failures.encoder import fingerprint, load_classifier, load_tokenizer
+print(fingerprint("someone/encoder"))
+print(load_classifier("someone/encoder", 4).config.num_labels)
+print(len(load_tokenizer("someone/encoder")) > 5)
+"""
+
+
+@pytest.mark.slow
+def test_what_the_hub_has_is_that_of_one_commit(weights, tmp_path):
+    """In a process of its own, for the hub's client reads where its cache is when imported."""
+    commit = "c" * 40
+    repository = tmp_path / "hub" / "models--someone--encoder"
+    shutil.copytree(weights / DISTILBERT, repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    cache = {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_ENDPOINT": "http://127.0.0.1:9"}
+    found = subprocess.run(
+        [sys.executable, "-c", _FROM_THE_HUB],
+        env=os.environ | cache,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.split() == [f"someone--encoder@{commit}", "4", "True"]

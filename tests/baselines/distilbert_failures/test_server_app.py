@@ -146,7 +146,7 @@ def test_mu_keeps_clients_together(finished, optimizer):
         {"trainable": "lora", "lora_aggregation": "freeze_a", "algorithm": "scaffold", **SGD},
         {"server_optimizer": "fedadam", "server_learning_rate": 0.01, "partition": "style_skew"},
         {"encoder": tiny_encoders.ROBERTA, "weighting": "uniform"},
-        {"trainable": "all", "precision": "bfloat16"},
+        {"precision": "bfloat16", "evaluate_train_loss": True},
     ],
     ids=str,
 )

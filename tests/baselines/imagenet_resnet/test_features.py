@@ -6,7 +6,8 @@ import torch
 from imagenet_resnet.features import _CHUNK, trunk_features
 from torch import nn
 
-from common.client import LocalWork, train_locally
+from common.client.local_sgd import train_locally
+from common.client.work import LocalWork
 from common.inputs import InMemory, OnDisk
 
 

@@ -8,7 +8,8 @@ from refusal import refusal
 from torch import nn
 from torchvision.models import get_model
 
-from common.client import LocalWork, train_locally
+from common.client.local_sgd import train_locally
+from common.client.work import LocalWork
 from common.data.imagenette import IMAGENET_CLASSES
 
 IMAGENET = {"dataset": "imagenet_val", "head": "keep"}

@@ -61,7 +61,7 @@ def test_statistics_of_a_curve(statistic, more, expected):
         ({"statistic": "last"}, 2, 0.2),
         ({"statistic": "best"}, 3, 0.4),
         ({"statistic": "rounds_to_target", "target": 0.4}, 2, math.inf),
-        ({"statistic": "last"}, 99, 0.8),
+        ({"statistic": "last"}, 5, 0.8),
     ],
 )
 def test_the_first_rounds_alone_may_count_and_of_them_the_last(quantity, rounds, expected):
@@ -69,6 +69,13 @@ def test_the_first_rounds_alone_may_count_and_of_them_the_last(quantity, rounds,
     contrasts = [{"experiment": "figure1", "arm": PROX, "rounds": rounds}]
     found = by_seed({"contrasts": contrasts, **quantity}, figure1=results)
     assert found == pytest.approx([expected])
+
+
+def test_more_rounds_than_there_are_cannot_be_asked_for():
+    results = make_results({"fedprox": [[0.0, 0.2]]})
+    contrasts = [{"experiment": "figure1", "arm": PROX, "rounds": 3}]
+    with pytest.raises(UserInputError, match="rounds=3 is not allowed: it must be at most 2"):
+        by_seed({"statistic": "last", "contrasts": contrasts}, figure1=results)
 
 
 def test_arms_may_be_compared_at_different_rounds():

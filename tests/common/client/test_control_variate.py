@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from common.arrays import load_arrays, to_arrays
-from common.client import LocalWork, train_locally
 from common.client.control_variate import ControlVariate
+from common.client.local_sgd import train_locally
+from common.client.work import LocalWork
 from common.engine.flower import become_server
 from common.engine.grid import make_context, node_id
 from common.protocol import ARRAYS, CONTROL_VARIATE

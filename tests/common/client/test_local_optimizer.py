@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from common.client import LocalWork
 from common.client.local_optimizer import AdamW, Sgd, make_optimizer
+from common.client.work import LocalWork
 
 
 def test_a_step_by_hand():

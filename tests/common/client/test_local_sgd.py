@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from common.arrays import to_arrays
-from common.client import LocalWork, train_locally
 from common.client.local_optimizer import Sgd
-from common.client.local_sgd import batches, epoch_orders
+from common.client.local_sgd import batches, epoch_orders, train_locally
+from common.client.work import LocalWork
 from common.inputs import OnDisk
 
 

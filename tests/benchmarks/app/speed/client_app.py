@@ -8,7 +8,8 @@ from torch import nn
 
 from common.arrays import load_arrays as load_weights
 from common.arrays import to_arrays
-from common.client import LocalWork, train_locally
+from common.client.local_sgd import train_locally
+from common.client.work import LocalWork
 from common.engine import report_partition
 from common.protocol import ARRAYS, TrainInstruction, train_reply
 from common.threads import use_one_thread

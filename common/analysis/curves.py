@@ -171,6 +171,8 @@ def _style(position: int) -> dict[str, Any]:
 
 
 def _spans_wide(panels: Sequence[Panel]) -> bool:
+    if any(panel.bounds[0] < 0 for panel in panels):
+        return False  # The band of a positive mean may be negative, and would not be seen.
     means = np.concatenate(
         [curves.mean(axis=0) for panel in panels for curves in panel.curves.values()]
     )

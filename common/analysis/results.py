@@ -52,6 +52,10 @@ class _Planned(BaseModel):
     num_rounds: Annotated[int, Field(ge=1, le=100_000)]
 
 
+# In the table of runs, what a run does not tell.
+_UNKNOWN: Final = "null"
+
+
 @dataclass(frozen=True, eq=False)
 class Results:
     """Complete runs.
@@ -330,7 +334,7 @@ def _files(folder: Path, name: str) -> tuple[Path, Path]:
 
 
 def _format_runs(runs: pd.DataFrame) -> bytes:
-    return runs.to_csv(lineterminator="\n").encode()
+    return runs.to_csv(lineterminator="\n", na_rep=_UNKNOWN).encode()
 
 
 def _parse_runs(content: bytes) -> pd.DataFrame:
@@ -339,9 +343,9 @@ def _parse_runs(content: bytes) -> pd.DataFrame:
         index_col="run",
         dtype={"model_sha256": str, "commit": str, "processor": str, "seconds": float},
         float_precision="round_trip",
-        # "None" and "NA" are texts.
+        # "None", "NA" and nothing are texts.
         keep_default_na=False,
-        na_values=[""],
+        na_values=[_UNKNOWN],
     )
 
 

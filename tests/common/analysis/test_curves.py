@@ -10,9 +10,12 @@ from common.analysis.curves import Panel, Published, plot_panels
 from common.analysis.statistics import estimate
 
 ANY = (-np.inf, np.inf)
+POSITIVE = (0, np.inf)
 
 
-def panel(*, title="a panel", label="a label", bounds=ANY, published=(), references=(), **curves):
+def panel(
+    *, title="a panel", label="a label", bounds=POSITIVE, published=(), references=(), **curves
+):
     arrays = {name: np.array(values, dtype=float) for name, values in curves.items()}
     return Panel(title, label, arrays, bounds, dict(published), references)
 
@@ -73,7 +76,7 @@ def test_an_arm_with_several_runs_has_a_band_and_one_of_one_run_has_none(svg):
 
 def test_a_curve_is_the_mean_and_its_band_the_interval(draw):
     curves = [[0.1, 0.2, 0.9], [0.3, 0.1, 0.8], [0.2, 0.6, 0.7]]
-    (axis,) = draw([panel(a=curves)]).axes
+    (axis,) = draw([panel(bounds=ANY, a=curves)]).axes
     (line,) = axis.lines
     np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3])
     np.testing.assert_allclose(line.get_ydata(), [0.2, 0.3, 0.8])
@@ -144,6 +147,12 @@ def test_an_axis_is_logarithmic_for_positive_values_far_apart(draw, curves, scal
     assert axis.get_yscale() == scale
 
 
+def test_it_is_linear_where_a_band_may_be_negative(draw):
+    """A logarithmic axis would not show the part of it that is."""
+    (axis,) = draw([panel(bounds=(-1, 1), a=[[0.9, 0.1], [0.9, -0.09]])]).axes
+    assert axis.get_yscale() == "linear"
+
+
 def test_the_panels_of_a_row_share_their_axis(draw):
     first, second, below, beside = draw(
         [panel(a=[[1.0]]), panel(a=[[50.0]])], [panel(a=[[2.0]]), panel(a=[[3.0]])]
@@ -178,7 +187,8 @@ def test_the_same_curves_give_the_same_bytes(tmp_path, suffix, start):
 
 
 def test_an_arm_of_one_round_is_a_horizontal_line_with_its_interval(draw):
-    (axis,) = draw([panel(a=[[0.1, 0.2, 0.3]], once=[[0.2], [0.4]], alone=[[0.5]])]).axes
+    curves = {"a": [[0.1, 0.2, 0.3]], "once": [[0.2], [0.4]], "alone": [[0.5]]}
+    (axis,) = draw([panel(bounds=ANY, **curves)]).axes
     _, once, alone = axis.lines
     for line, height in ((once, 0.3), (alone, 0.5)):
         np.testing.assert_allclose(line.get_ydata(), height)

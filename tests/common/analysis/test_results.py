@@ -102,6 +102,13 @@ def test_runs_may_differ_in_keys_and_numbers(run):
     assert with_it.curves("dissimilarity").tolist() == [[2, 2]]
 
 
+def test_an_empty_text_is_not_what_is_unknown(run, tmp_path):
+    results = Results.of([run(seed=seed, new_key="") for seed in (0, 1)])
+    results.save(tmp_path, "figure1")
+    for found in (results, Results.load(tmp_path, "figure1")):
+        assert found.runs["new_key"].tolist() == ["", ""]
+
+
 def test_the_rounds_that_a_stopped_run_did_not_come_to_are_nan(run, tmp_path):
     whole = run(accuracies=(0.1, 0.2, 0.3, 0.4), num_rounds=4)
     stopped = run(seed=1, accuracies=(0.1, 0.2), num_rounds=4, summary={"stopped": "It failed."})

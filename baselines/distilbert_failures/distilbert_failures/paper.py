@@ -118,17 +118,21 @@ def _section(experiment: str, results: Results | None, output: Path) -> str:
 
 def _numbers(stored: Mapping[str, Results]) -> str:
     """Return the abstract's sentences on what came out."""
-    main, failure = (
-        next((name for name in names if name in stored), None) for names in (_MAIN, _FAILURE)
-    )
-    if main is None and failure is None:
-        return "No results are stored yet."
-    return " ".join(
-        [
-            *([] if main is None else [_main_numbers(main, stored[main])]),
-            *([] if failure is None else [_failure_numbers(failure, stored[failure])]),
-        ]
-    )
+    sentences: dict[str, list[str]] = {}
+    for names, numbers in ((_MAIN, _main_numbers), (_FAILURE, _failure_numbers)):
+        name = next((name for name in names if name in stored), None)
+        if name is not None:
+            results = stored[name]
+            sentences.setdefault(_setting(results), []).append(numbers(name, results))
+    told = [" ".join([f"{setting}:", *of_it]) for setting, of_it in sentences.items()]
+    return " ".join(told) or "No results are stored yet."
+
+
+def _setting(results: Results) -> str:
+    encoders = " and ".join(f"`{encoder}`" for encoder in results.runs["encoder"].unique())
+    seeds = results.runs["seed"].nunique()
+    rounds = results.runs["num_rounds"].min()
+    return f"In {rounds} rounds with the encoder {encoders} and {seeds} seed{'s' * (seeds > 1)}"
 
 
 def _main_numbers(name: str, results: Results) -> str:
@@ -136,7 +140,7 @@ def _main_numbers(name: str, results: Results) -> str:
         return _estimate(name, results, metric, _FEDPROX, _FEDAVG, relative)
 
     return (
-        f"{_setting(results)}, FedProx differs from FedAvg at α = 0.1 by "
+        "at α = 0.1 FedProx differs from FedAvg by "
         f"{_interval(gain(TEST_ACCURACY.name, False), 100, '+.2f')} points of test accuracy, and "
         f"its client divergence by {_interval(gain(DIVERGENCE.name, True), 100, '+.1f')} %."
     )
@@ -149,17 +153,10 @@ def _failure_numbers(name: str, results: Results) -> str:
         return _interval(times, 1, ".3g")
 
     return (
-        f"{_setting(results)}, raising the learning rate 50-fold to 1e-3 multiplies FedAvg's "
-        f"divergence by {factor(DIVERGENCE.name)}, but that relative to the mean update by "
+        f"A learning rate of 1e-3, 50 times the usual, multiplies FedAvg's divergence by "
+        f"{factor(DIVERGENCE.name)}, and its divergence relative to the mean update by "
         f"{factor(DIVERGENCE_TO_UPDATE.name)}."
     )
-
-
-def _setting(results: Results) -> str:
-    encoders = " and ".join(results.runs["encoder"].unique())
-    seeds = results.runs["seed"].nunique()
-    rounds = results.runs["num_rounds"].min()
-    return f"With {encoders}, {rounds} rounds and {seeds} seed{'s' * (seeds > 1)}"
 
 
 def _estimate(

@@ -1,5 +1,6 @@
 """The audit of claims in the paper, with the words and numbers of the README's."""
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -9,7 +10,7 @@ from common.analysis.verdicts import Finding
 from distilbert_failures.paper_latex import floating, prose, tabular
 
 # A table cannot go on at the next page: so many claims fill most of one.
-_CLAIMS_PER_TABLE: Final = 24
+_MOST_CLAIMS: Final = 24
 _COLUMNS: Final = r"rp{0.42\textwidth}p{0.13\textwidth}p{0.22\textwidth}p{0.09\textwidth}"
 
 
@@ -47,8 +48,10 @@ def audit_latex(findings: Sequence[Finding]) -> Audit:
 def _tables(rows: Sequence[Sequence[str]]) -> list[str]:
     header = ["", "claim", "verdict", "measured", "reference"]
     tables = []
-    for start in range(0, len(rows), _CLAIMS_PER_TABLE):
-        body = tabular(_COLUMNS, header, rows[start : start + _CLAIMS_PER_TABLE])
+    num_tables = max(1, math.ceil(len(rows) / _MOST_CLAIMS))
+    size = max(1, math.ceil(len(rows) / num_tables))  # Tables of about the same length.
+    for start in range(0, len(rows), size):
+        body = tabular(_COLUMNS, header, rows[start : start + size])
         continued = ", continued" if start else ""
         caption = f"Claims{continued}: mean over seeds, 95 % interval, and number of seeds n."
         tables.append(floating("table*", f"\\footnotesize\n{body}", caption, f"tab:claims{start}"))
@@ -56,16 +59,14 @@ def _tables(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _untested(findings: Sequence[Finding]) -> str:
-    numbers = [str(n) for n, finding in enumerate(findings, 1) if finding.values is None]
-    if not numbers:
+    claims = [finding.claim for finding in findings if finding.values is None]
+    if not claims:
         return ""
-    experiments = dict.fromkeys(
-        name for finding in findings if finding.values is None for name in finding.claim.experiments
-    )
-    named = ", ".join(f"`{name}`" for name in experiments)
+    experiments = dict.fromkeys(name for claim in claims for name in claim.experiments)
+    named = " or ".join(f"`{name}`" for name in experiments)
     return prose(
-        f"Claims {', '.join(numbers)} of claims.yaml could not be tested here: they are on "
-        f"{named}, of which there are no stored results."
+        f"{len(claims)} claims could not be tested here and are left out: they need {named}, of "
+        "which there are no stored results."
     )
 
 
@@ -78,7 +79,7 @@ def _remarks(findings: Sequence[Finding]) -> str:
     remarks = [
         rf"\item[{number}] {prose(finding.claim.remark)}"
         for number, finding in enumerate(findings, 1)
-        if finding.claim.remark.strip()
+        if finding.values is not None and finding.claim.remark.strip()
     ]
     if not remarks:
         return ""

@@ -36,10 +36,8 @@ def prose(text: str) -> str:
 
 def _outside_code(text: str) -> str:
     signed = _MINUS.sub("\u2212", _QUOTED.sub("\u201c\\1\u201d", text))
-    escaped = signed.translate(_SPECIAL)
-    for symbol in (r"\%", "=", "\u00b1"):
-        escaped = escaped.replace(f" {symbol}", f"~{symbol}")
-    return _POWER_OF_TEN.sub(_power_of_ten, re.sub("([=\u00b1]) ", r"\1~", escaped))
+    escaped = signed.translate(_SPECIAL).replace(r" \%", r"~\%")
+    return _POWER_OF_TEN.sub(_power_of_ten, re.sub(" ([=\u00b1]) ", r"~\1~", escaped))
 
 
 def _power_of_ten(found: re.Match[str]) -> str:

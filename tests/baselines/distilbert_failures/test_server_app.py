@@ -128,13 +128,14 @@ def test_mu_of_zero_is_fedavg_bit_for_bit(finished):
     assert outcome(finished("mu_zero", **HEAD, algorithm="fedprox", mu=0.0)) == fedavg
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_mu_keeps_clients_together(finished, optimizer):
-    keys = HEAD | {"optimizer": optimizer, "num_rounds": 1, "num_epochs": 4}
-    free, kept = (
-        read_rounds(finished(str(mu), **keys, mu=mu, proximal_term="decoupled"))[0]
-        for mu in (0.0, 10.0)
-    )
+@pytest.mark.parametrize(
+    "keys",
+    [{"proximal_term": "decoupled"}, {"proximal_term": "in_loss", "optimizer": "sgd"}],
+    ids=["adamw", "sgd"],
+)
+def test_mu_keeps_clients_together(finished, keys):
+    keys = HEAD | keys | {"num_rounds": 1, "num_epochs": 4}
+    free, kept = (read_rounds(finished(str(mu), **keys, mu=mu))[0] for mu in (0.0, 10.0))
     assert kept["divergence"] < 0.6 * free["divergence"]
 
 
@@ -179,7 +180,7 @@ def drawn(finished, make_config, monkeypatch):
 
         def record(model, x, y, work, rng, correction):
             orders.append(rng.integers(2**63))
-            return LocalTraining(0, None)
+            return LocalTraining(1, 1.0)
 
         monkeypatch.setattr(client_app, "train_locally", record)
         keys |= {"clients_per_round": 2, "num_rounds": 4}
@@ -256,3 +257,22 @@ def test_encoders_are_refused_before_texts_are_read(
 def test_an_encoder_that_cannot_be_split_is_refused_before_a_round(make_config, run, cache):
     config = make_config(encoder=tiny_encoders.SHALLOW, cache_frozen_layers=cache)
     assert refusal(run, config).startswith("trainable='last_2' is not allowed with encoder='two-")
+
+
+def test_without_epochs_the_initial_model_is_evaluated(finished, make_config):
+    folder = finished(**HEAD, num_epochs=0, num_rounds=1)
+    start = initial_model(make_config(**HEAD))
+    for key, w in model_of(folder).items():
+        np.testing.assert_array_equal(w, start[key])
+    (line,) = read_rounds(folder)
+    assert line["divergence"] == 0
+    assert line["test_loss"] > 1
+
+
+def test_a_client_without_texts_does_no_harm(finished, make_config):
+    keys = HEAD | {"dirichlet_alpha": 0.01, "min_partition_share": 0.0, "num_rounds": 1, "seed": 2}
+    keys |= {"num_clients": 8, "clients_per_round": 8}
+    assert 0 in load_dataset(make_config(**keys)).partition.sizes
+    (line,) = read_rounds(finished(**keys))
+    assert line["failed"] == {}
+    assert line["client_train_loss"] > 0

@@ -73,7 +73,7 @@ def logits_of(
     """
     device = next(model.parameters()).device
     logits = torch.empty(len(x), num_classes, device=device)
-    for examples, of_examples in _batches_of_logits(model, x, precision):
+    for examples, of_examples in _batches_of_logits(model, x, precision, device):
         logits[examples.to(device)] = of_examples
     return logits
 
@@ -94,7 +94,7 @@ def evaluate_top_k(
     loss = torch.zeros((), dtype=torch.float64, device=y.device)
     correct = torch.zeros((), dtype=torch.int64, device=y.device)
     among_k = torch.zeros_like(correct)
-    for examples, logits in _batches_of_logits(model, x, precision):
+    for examples, logits in _batches_of_logits(model, x, precision, y.device):
         labels = y[examples.to(y.device)]
         loss += nn.functional.cross_entropy(logits, labels, reduction="none").sum(
             dtype=torch.float64
@@ -110,12 +110,11 @@ def evaluate_top_k(
 
 @torch.no_grad()
 def _batches_of_logits(
-    model: nn.Module, x: Inputs, precision: Precision
+    model: nn.Module, x: Inputs, precision: Precision, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the examples of each batch, and their logits, float32 [batch, classes]."""
     model.eval()
     use_channels_last(model)
-    device = next(model.parameters()).device
     for examples in torch.split(torch.arange(len(x)), _CHUNK):
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             logits = model(x.take(examples))

@@ -33,9 +33,9 @@ from distilbert_failures.paper_protocol import protocol_table, published_table
 from distilbert_failures.replication import REPLICATION
 
 _TEMPLATE: Final = Path(__file__).with_name("paper.tex")
-# Experiments of the sections; the abstract is on the first of main and of failure that there is.
-_MAIN: Final = ("main", "minilm_main")
-_FAILURE: Final = ("failure", "minilm_failure")
+# Experiments of the sections; the abstract is on the last of main and of failure that there is.
+_MAIN: Final = ("minilm_main", "main")
+_FAILURE: Final = ("minilm_failure", "failure")
 _FURTHER: Final = ("lora", "scaffold")
 
 _SKEWED: Final[Arm] = {"partition": "dirichlet_over_clients", "dirichlet_alpha": 0.1}
@@ -120,7 +120,7 @@ def _numbers(stored: Mapping[str, Results]) -> str:
     """Return the abstract's sentences on what came out."""
     sentences: dict[str, list[str]] = {}
     for names, numbers in ((_MAIN, _main_numbers), (_FAILURE, _failure_numbers)):
-        name = next((name for name in names if name in stored), None)
+        name = next((name for name in reversed(names) if name in stored), None)
         if name is not None:
             results = stored[name]
             sentences.setdefault(_setting(results), []).append(numbers(name, results))

@@ -12,7 +12,7 @@ from common.replication.comparison import Panels, arms_with
 from common.replication.metrics import TEST_ACCURACY, Metric
 from distilbert_failures.figures import FIGURES
 from distilbert_failures.metrics import METRICS
-from distilbert_failures.paper_latex import floating, tabular
+from distilbert_failures.paper_latex import floating, prose, tabular
 from distilbert_failures.replication import REPLICATION
 
 _METRICS: Final = {metric.name: metric for metric in METRICS}
@@ -77,8 +77,9 @@ def comparison_table(experiment: str, results: Results, panels: Panels) -> str:
         if name in ("condition", "method", _ACCURACY) or len({*column}) > 1
     }
     body = tabular("ll" + "r" * (len(shown) - 2), [*shown], [*zip(*shown.values(), strict=True)])
-    caption = f"{figure.title}. {_what_is_shown(rows, cells.tail)}"
-    return floating("table*", f"\\footnotesize\n{body}", caption, f"tab:{experiment}")
+    note = prose(_what_is_shown(rows, cells.tail))
+    body = f"\\footnotesize\n{body}\n\\par\\smallskip\n{note}"
+    return floating("table*", body, figure.title, f"tab:{experiment}")
 
 
 def _what_is_shown(rows: Sequence[_Row], tail: int) -> str:

@@ -36,7 +36,8 @@ def learning_curves(experiment: str, panels: Panels, folder: Path) -> str:
     for number, (title, arms) in enumerate(pictures.items(), 1):
         file = folder / f"{experiment}-{number}.pdf"
         # The quantities of a single column stand side by side.
-        rows = [[_panel(metric, having)] for metric, having in by_metric(arms, _SHOWN).items()]
+        shown = by_metric(arms, _SHOWN)
+        rows = [[_panel(metric, having, title)] for metric, having in shown.items()]
         with telling(file):
             plot_panels(rows, file, title)
         lines.append(rf"\includegraphics[width=\textwidth]{{{file.name}}}")
@@ -56,9 +57,10 @@ def _by_method(panels: Panels) -> dict[str, Panels]:
     }
 
 
-def _panel(metric: Metric, panels: Panels) -> Panel:
+def _panel(metric: Metric, panels: Panels, title: str) -> Panel:
+    """Return the curves of a picture, whose title has the method where all are of one."""
     curves = {
-        f"{condition}, {method}": runs.curves(metric.name)
+        condition if title else f"{condition}, {method}": runs.curves(metric.name)
         for condition, arms in panels.items()
         for method, runs in arms.items()
     }

@@ -114,11 +114,14 @@ def rows(written):
 def test_the_abstract_has_paired_differences_with_intervals(written):
     """Of 3 and 5 points, and of -30 and -20 %; the quantile of Student's t is 12.706."""
     abstract = written.partition(r"\begin{abstract}")[2].partition(r"\end{abstract}")[0]
-    assert "With minilm, 2 rounds and 2 seeds, FedProx differs from FedAvg" in abstract
+    assert (
+        r"In 2 rounds with the encoder \texttt{minilm} and 2 seeds: at α~=~0.1 FedProx" in abstract
+    )
     assert "by +4.00 {[}\u22128.71, +16.71] points of test accuracy" in abstract
     assert "divergence by \u221225.0 {[}\u221288.5, +38.5]~\\%" in abstract
-    assert "multiplies FedAvg's divergence by 40 {[}40, 40]" in abstract
+    assert "multiplies FedAvg's divergence by 40 {[}40, 40]," in abstract
     assert "relative to the mean update by 2 {[}2, 2]." in abstract
+    assert abstract.count("2 seeds") == 1
 
 
 def test_an_interval_needs_two_seeds(stored, findings, tmp_path):

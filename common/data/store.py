@@ -5,7 +5,7 @@ import os
 import urllib.request
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -223,7 +223,6 @@ def _from_hub(dataset: str, hub: HubSplit, places: str) -> Any:
         ) from None
 
 
-@lru_cache(maxsize=1)
 def prepare_hub() -> None:
     """Let the hub's client make do with what it has downloaded, if there is no network.
 

@@ -135,7 +135,7 @@ def _load(name: str, load: Callable[[str, str], Loaded], rule: str) -> Loaded:
     place = find_encoder(name)
     is_folder = Path(place).is_dir()
     if not is_folder:
-        prepare_hub()
+        _prepare_hub_once()
     from transformers.utils import logging
 
     logging.set_verbosity_error()  # What is missing in the weights is told in our own words.
@@ -148,6 +148,11 @@ def _load(name: str, load: Callable[[str, str], Loaded], rule: str) -> Loaded:
         why = f"{type(error).__name__}: {first_line:.120}".rstrip(" .:")
         where = "this folder" if is_folder else "it is no folder here, and on the hub it"
         raise UserInputError(f"encoder={name!r} is not allowed: {where} {rule} ({why}).") from None
+
+
+@lru_cache(maxsize=1)
+def _prepare_hub_once() -> None:
+    prepare_hub()  # Which asks the network.
 
 
 @lru_cache(maxsize=8)

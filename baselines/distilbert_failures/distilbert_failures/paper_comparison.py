@@ -18,7 +18,7 @@ from distilbert_failures.replication import REPLICATION
 _METRICS: Final = {metric.name: metric for metric in METRICS}
 DIVERGENCE: Final = _METRICS["divergence"]
 DIVERGENCE_TO_UPDATE: Final = _METRICS["divergence_to_update"]
-_BYTES_UP: Final = Metric("bytes_up", "MB up a round", (0, math.inf), (",.2f", ",.2f"))
+_BYTES_UP: Final = Metric("bytes_up", "MB up a round", (0, math.inf), (",.1f", ",.1f"))
 _ACCURACY: Final = "accuracy (%)"
 
 
@@ -65,7 +65,7 @@ def comparison_table(experiment: str, results: Results, panels: Panels) -> str:
         "rounds": [str(row.rounds) for row in rows],
         _ACCURACY: [cells.mean(row, TEST_ACCURACY) for row in rows],
         f"to {reference}": [cells.gain(row, row.condition, reference) for row in rows],
-        "to first condition": [cells.gain(row, first.condition, row.method) for row in rows],
+        "to first": [cells.gain(row, first.condition, row.method) for row in rows],
         "divergence": [cells.mean(row, DIVERGENCE) for row in rows],
         "/ mean update": [cells.mean(row, DIVERGENCE_TO_UPDATE) for row in rows],
         _BYTES_UP.label: [cells.mean(row, _BYTES_UP) for row in rows],
@@ -87,11 +87,12 @@ def _what_is_shown(rows: Sequence[_Row], tail: int) -> str:
     of_how_many = f" of {max(counts)}" if len(counts) == 1 else ""
     seeds = max(len(row.runs.seeds) for row in rows)
     last = f"the mean of the last {tail} rounds" if tail > 1 else "the last round"
+    differences = "differences of accuracy, also to the first condition, are in points"
     if seeds == 1:
-        return f"One seed, {last}{of_how_many}; differences of accuracy are in points."
+        return f"One seed, {last}{of_how_many}; {differences}."
     return (
-        f"Means of {seeds} seeds, {last}{of_how_many}, \u00b1 the 95 % interval; differences of "
-        "accuracy are in points and paired by seed."
+        f"Means of {seeds} seeds, {last}{of_how_many}, \u00b1 the 95 % interval; {differences}, "
+        "paired by seed."
     )
 
 
@@ -150,4 +151,5 @@ def _in_digits(mean: Estimate, metric: Metric, sign: str = "") -> str:
     scale = 1e-6 if metric is _BYTES_UP else 100 if metric.is_share else 1
     of_mean, of_half = metric.digits
     number, half = f"{scale * mean.value:{sign}{of_mean}}", scale * (mean.high - mean.low) / 2
-    return number if math.isnan(half) else f"{number} \u00b1 {half:{of_half}}"
+    # One seed has no interval, and what all seeds share needs none.
+    return number if math.isnan(half) or half == 0 else f"{number} \u00b1 {half:{of_half}}"

@@ -139,7 +139,7 @@ def test_a_table_compares_with_fedavg_and_with_the_first_condition(rows):
         "",
         "0.75~±~0.64",
     ] in rows
-    assert ["α~=~0.1", "FedAvg", "55.0~±~63.5", "", "\u221215.0~±~63.5", "1~±~0"] in rows
+    assert ["α~=~0.1", "FedAvg", "55.0~±~63.5", "", "\u221215.0~±~63.5", "1"] in rows
 
 
 def test_the_protocol_is_that_of_the_stored_runs(rows):
@@ -161,7 +161,7 @@ def test_claims_that_could_be_tested_are_in_the_table_of_verdicts(written, rows)
     # 59 % with an interval that begins below 60 %.
     assert verdict[2:4] == ["not reproduced", "0.590 {[}\u22120.172, 1.35] (n~=~2)"]
     assert (
-        r"Claims 2, 3 of claims.yaml could not be tested here: they are on \texttt{main}" in written
+        r"2 claims could not be tested here and are left out: they need \texttt{main}," in written
     )
 
 

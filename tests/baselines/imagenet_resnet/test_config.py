@@ -95,7 +95,7 @@ def test_run_config_round_trip(defaults):
         ("mu_schedule", "step", "'constant', 'linear' or 'cosine'"),
         ("mu_final", -0.1, "greater than or equal to 0"),
         ("adaptive_mu", 1, "a boolean"),
-        ("weighting", "n_k", "'uniform' or 'examples'"),
+        ("weighting", "n_k", "'examples' or 'uniform'"),
         ("buffers", "local", "'average' or 'keep'"),
         (
             "server_optimizer",

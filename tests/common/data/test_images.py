@@ -150,7 +150,7 @@ def test_imagenet_is_cropped_and_the_others_are_not(data_folder, write_table, en
 
 def test_decoded_once_and_mapped_from_the_cache(val, monkeypatch, capsys):
     load_images("imagenet_val", 4, "end", seed=0)
-    assert "decoding imagenet-validation: 100 images" in capsys.readouterr().err
+    assert "decoding imagenet-validation: 100 examples" in capsys.readouterr().err
     no_decoding(monkeypatch)
     data = load_images("imagenet_val", 4, "end", seed=0)
     assert isinstance(data.x_train.stored, np.memmap)

@@ -85,13 +85,17 @@ def load_classifier(name: str, num_classes: int) -> Any:
     def load(place: str, revision: str) -> Any:
         from transformers import AutoModelForSequenceClassification
 
-        return AutoModelForSequenceClassification.from_pretrained(
+        classifier = AutoModelForSequenceClassification.from_pretrained(
             place,
             revision=revision,
             num_labels=num_classes,
             ignore_mismatched_sizes=True,
             dtype="float32",
         )
+        for key, weights in classifier.state_dict().items():
+            if not weights.isfinite().all():
+                raise ValueError(f"its {key!r} holds a number that is not finite")
+        return classifier
 
     return _load(name, load, "must be an encoder that can classify sequences")
 

@@ -24,8 +24,8 @@ FIGURES: Final = {
     ),
     "minilm_failure": FigureOf(
         "Failure modes, for both algorithms",
-        "What do α = 0.01, a learning rate of 1e-3 and ten clients change, at equal rounds? And at "
-        f"equal steps, which ten clients come to in twice the rounds? {_SMALLER}",
+        "What do α = 0.01, a learning rate of 1e-3 and ten clients change, at equal rounds? And "
+        f"ten clients at equal steps, which they come to in twice the rounds of five? {_SMALLER}",
         target=0.8,
         reference=FEDAVG,
         tail=3,

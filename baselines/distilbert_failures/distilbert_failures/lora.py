@@ -75,8 +75,8 @@ def add_lora(
         rank: r, of every adapter.
         alpha: An adapter adds alpha / r times B A to its layer's weight.
         dropout: Probability that an input of an adapter is 0 in training, in [0, 1).
-        target_modules: The last parts of the names of the layers, separated by commas, such as
-            "q_lin,v_lin"; empty for the queries and values of a model like DistilBERT or BERT.
+        target_modules: The last parts of the names of the layers, joined by plus signs, such
+            as "q_lin+v_lin"; empty for the queries and values of a model like DistilBERT or BERT.
         aggregation: How the clients' adapters are to be averaged, which decides what they train,
             and whether there are residuals.
         head: Names of the model's modules that are the head.
@@ -234,7 +234,7 @@ def _layers_to_adapt(model: nn.Module, target_modules: str, head: Collection[str
         if type(module) is nn.Linear
         and not any(f"{name}.".startswith(f"{of_head}.") for of_head in head)
     ]
-    targets = [target.strip() for target in target_modules.split(",") if target_modules]
+    targets = [target.strip() for target in target_modules.split("+") if target_modules]
     found = {
         target: [name for name in linear if f".{name}".endswith(f".{target}")]
         for target in targets or _DEFAULT_TARGETS

@@ -95,14 +95,21 @@ def hidden_width(config: DistilBertConfig) -> int:
 
 
 def require_fit(config: DistilBertConfig) -> None:
-    """Refuse texts longer than the encoder has positions for.
+    """Refuse texts longer than the encoder has positions for, and tokens that it does not know.
 
     Raises:
-        UserInputError: They may be so long; or there is no such encoder.
+        UserInputError: There may be such; or there is no such encoder.
     """
     positions = getattr(load_settings(config.encoder), "max_position_embeddings", config.max_length)
+    tokenizer = load_tokenizer(config.encoder)
     # RoBERTa and its like count positions from behind that of the padding: their tokenizers know.
-    longest = min(positions, load_tokenizer(config.encoder).model_max_length)
+    longest = min(positions, tokenizer.model_max_length)
+    known = int(load_settings(config.encoder).vocab_size)
+    if len(tokenizer) > known:
+        raise UserInputError(
+            f"encoder={config.encoder!r} is not allowed: its tokenizer must have at most {known} "
+            f"tokens, which the encoder knows, but has {len(tokenizer)}."
+        )
     if config.max_length > longest:
         raise UserInputError(
             f"max_length={config.max_length} is not allowed with encoder={config.encoder!r}: it "
@@ -150,7 +157,8 @@ def _layers(encoder: nn.Module, config: DistilBertConfig) -> nn.ModuleList:
     if layers is None or not hasattr(encoder, "embeddings"):
         raise _not_split(config, "its layers are not where DistilBERT or BERT has them")
     if len(layers) <= _TRAINED_LAYERS[config.trainable]:
-        raise _not_split(config, f"it has {len(layers)} layers")
+        num_layers = f"{len(layers)} layer{'s' * (len(layers) > 1)}"
+        raise _not_split(config, f"it has {num_layers}", "head, all or lora")
     return layers
 
 
@@ -175,10 +183,12 @@ def _read_first_token_only(encoder: nn.Module) -> None:
         read_first_token_only(layers[-1])
 
 
-def _not_split(config: DistilBertConfig, reason: str) -> UserInputError:
+def _not_split(
+    config: DistilBertConfig, reason: str, allowed: str = "all or lora"
+) -> UserInputError:
     return UserInputError(
         f"trainable={config.trainable!r} is not allowed with encoder={config.encoder!r}: it must "
-        f"be all or lora, for {reason}."
+        f"be {allowed}, for {reason}."
     )
 
 

@@ -1,4 +1,5 @@
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -14,7 +15,9 @@ from distilbert_failures.encoder import (
     load_settings,
     load_tokenizer,
 )
+from distilbert_failures.model import require_fit
 from refusal import refusal
+from safetensors.torch import load_file, save_file
 from tiny_encoders import DISTILBERT
 
 
@@ -149,3 +152,20 @@ def test_what_the_hub_has_is_that_of_one_commit(weights, tmp_path):
         check=True,
     )
     assert found.stdout.split() == [f"someone--encoder@{commit}", "4", "True"]
+
+
+def test_weights_must_be_finite(copied):
+    file = copied / "model.safetensors"
+    tensors = load_file(file)
+    key = min(tensors)
+    tensors[key].view(-1)[0] = float("nan")
+    save_file(tensors, file, metadata={"format": "pt"})
+    assert "holds a number that is not finite" in refusal(load_classifier, str(copied), 4)
+
+
+def test_a_tokenizer_must_not_know_more_than_the_encoder(copied, make_config):
+    file = copied / "config.json"
+    settings = json.loads(file.read_text())
+    file.write_text(json.dumps(settings | {"vocab_size": 20}))
+    said = refusal(require_fit, make_config(encoder=str(copied)))
+    assert "its tokenizer must have at most 20 tokens, which the encoder knows" in said

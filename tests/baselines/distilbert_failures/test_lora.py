@@ -254,7 +254,7 @@ def test_gradients_are_of_adapters_and_head_alone(name, adapted, aggregation):
     ("target_modules", "found"),
     [
         ("lin1", {"ffn.lin1"}),
-        (" q_lin , ffn.lin2", {"attention.q_lin", "ffn.lin2"}),
+        (" q_lin + ffn.lin2", {"attention.q_lin", "ffn.lin2"}),
         ("layer.1.attention.k_lin", {"attention.k_lin"}),
     ],
 )
@@ -269,11 +269,11 @@ def test_targets_are_last_parts_of_names(target_modules, found):
 @pytest.mark.parametrize(
     ("target_modules", "unmatched"),
     [
-        ("q_lin,query", "query"),
+        ("q_lin+query", "query"),
         ("lin", "lin"),
         ("classifier", "classifier"),
         ("attention", "attention"),
-        ("q_lin,", ""),
+        ("q_lin+", ""),
         (" ", ""),
     ],
 )

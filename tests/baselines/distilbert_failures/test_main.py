@@ -101,8 +101,8 @@ LORA = "trainable=lora"
             "server_optimizer='fedavgm' is not allowed with trainable='lora' and lora_aggregatio",
         ),
         (
-            [LORA, "lora_target_modules='q_lin,nosuch'"],
-            "lora_target_modules='q_lin,nosuch' is not allowed: it must name linear layers of the "
+            [LORA, "lora_target_modules='q_lin+nosuch'"],
+            "lora_target_modules='q_lin+nosuch' is not allowed: it must name linear layers of the "
             "model's encoder, which are ",
         ),
         (
@@ -119,7 +119,7 @@ LORA = "trainable=lora"
         ),
         (
             ["encoder=two-layers"],
-            "trainable='last_2' is not allowed with encoder='two-layers': it must be all or lora, ",
+            "trainable='last_2' is not allowed with encoder='two-layers': it must be head, all or ",
         ),
         (
             ["encoder=DATA/no_tokenizer"],

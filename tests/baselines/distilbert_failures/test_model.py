@@ -151,8 +151,8 @@ def test_global_draws_are_left_as_they_were(make_config):
 def test_there_must_be_layers_to_freeze(make_config, make):
     make(make_config(encoder=SHALLOW, trainable="head"), 4)
     assert refusal(make, make_config(encoder=SHALLOW), 4) == (
-        "trainable='last_2' is not allowed with encoder='two-layers': it must be all or lora, for "
-        "it has 2 layers."
+        "trainable='last_2' is not allowed with encoder='two-layers': it must be head, all or "
+        "lora, for it has 2 layers."
     )
 
 

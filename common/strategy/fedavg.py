@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import Final, Literal
+from typing import Final, Literal, Required, TypedDict
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 from flwr.serverapp import Grid
@@ -43,6 +43,20 @@ class RoundTraffic:
     failed: dict[int, str] = field(default_factory=dict)
     bytes_up: int = 0
     bytes_down: int = 0
+
+
+class FedAvgOptions(TypedDict, total=False):
+    """What :class:`FedAvg` is given by name, and what derives from it passes on."""
+
+    clients_per_round: Required[int]
+    num_epochs: Required[int]
+    stragglers_fraction: Required[float]
+    seed: Required[int]
+    on_client_failure: OnClientFailure
+    aggregation: Aggregation
+    measure_drift: bool
+    measure_divergence: bool
+    client_metrics: Sequence[str]
 
 
 class FedAvg(Strategy):

@@ -2,15 +2,15 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Unpack
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from common.protocol import TrainInstruction
 from common.strategy.adaptive_mu import AdaptiveMu
-from common.strategy.aggregate import MEAN_BY_EXAMPLES, Aggregation
 from common.strategy.cohort import Cohort, partial_batches, partial_epochs
-from common.strategy.fedavg import FedAvg, OnClientFailure
+from common.strategy.fedavg import FedAvg, FedAvgOptions
 from common.strategy.mu_schedule import MuSchedule, require_one_rule_for_mu
 
 
@@ -20,20 +20,12 @@ class FedProx(FedAvg):
     Args:
         nodes: As for FedAvg.
         num_examples: As for FedAvg.
-        clients_per_round: K.
-        num_epochs: E; a straggler does a number drawn uniformly from 1..E-1, at E = 1 a number of
-            mini-batches drawn uniformly from 1 to one less than its epoch has.
-        stragglers_fraction: p, in [0, 1].
-        seed: The run's seed.
         mu: Coefficient of the proximal term, >= 0, or how it goes over the rounds; with
             ``adaptive_mu``, where it starts.
         batch_size: B, in which the work of stragglers at E = 1 is counted.
         adaptive_mu: Follow the paper's heuristic for mu.
-        on_client_failure: As for FedAvg.
-        aggregation: As for FedAvg.
-        measure_drift: As for FedAvg.
-        measure_divergence: As for FedAvg.
-        client_metrics: As for FedAvg.
+        options: As for FedAvg. A straggler does a number of epochs drawn uniformly from 1..E-1, at
+            E = 1 a number of mini-batches drawn uniformly from 1 to one less than its epoch has.
 
     Raises:
         UserInputError: mu is to be adaptive and to follow a schedule.
@@ -44,32 +36,12 @@ class FedProx(FedAvg):
         nodes: Sequence[int],
         num_examples: Sequence[int],
         *,
-        clients_per_round: int,
-        num_epochs: int,
-        stragglers_fraction: float,
-        seed: int,
         mu: float | MuSchedule,
         batch_size: int,
         adaptive_mu: bool = False,
-        on_client_failure: OnClientFailure = "end",
-        aggregation: Aggregation = MEAN_BY_EXAMPLES,
-        measure_drift: bool = False,
-        measure_divergence: bool = False,
-        client_metrics: Sequence[str] = (),
+        **options: Unpack[FedAvgOptions],
     ) -> None:
-        super().__init__(
-            nodes,
-            num_examples,
-            clients_per_round=clients_per_round,
-            num_epochs=num_epochs,
-            stragglers_fraction=stragglers_fraction,
-            seed=seed,
-            on_client_failure=on_client_failure,
-            aggregation=aggregation,
-            measure_drift=measure_drift,
-            measure_divergence=measure_divergence,
-            client_metrics=client_metrics,
-        )
+        super().__init__(nodes, num_examples, **options)
         self._schedule = mu if isinstance(mu, MuSchedule) else MuSchedule("constant", mu, mu, 1)
         require_one_rule_for_mu(self._schedule.shape, adaptive_mu)
         self.mu = self._schedule.mu

@@ -4,7 +4,7 @@ A client's part, and why it is one of plain SGD, is in :mod:`common.client.contr
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 import numpy as np
 from flwr.app import ArrayRecord, Message, RecordDict
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from common.arrays import to_array, view
 from common.protocol import CONTROL_VARIATE, CONTROL_VARIATE_CHANGE, TrainInstruction
-from common.strategy.aggregate import MEAN_BY_EXAMPLES, Aggregation, WeightedMean
-from common.strategy.fedavg import FedAvg, OnClientFailure
+from common.strategy.aggregate import WeightedMean
+from common.strategy.fedavg import FedAvg, FedAvgOptions
 from common.strategy.reply import BadReplyError, is_finite
 
 _STATE: Final = "server-control-variate"
@@ -36,17 +36,10 @@ class Scaffold(FedAvg):
     Args:
         nodes: As for FedAvg.
         num_examples: As for FedAvg.
-        clients_per_round: K.
-        num_epochs: E.
-        stragglers_fraction: p, in [0, 1]; stragglers are dropped, as by FedAvg.
-        seed: The run's seed.
         w_0: The parameters that clients train, before the first round, by key; only their shapes
             and types matter.
-        on_client_failure: As for FedAvg; a client fails, too, if its change cannot be used.
-        aggregation: As for FedAvg; its weights are those of c.
-        measure_drift: As for FedAvg.
-        measure_divergence: As for FedAvg.
-        client_metrics: As for FedAvg.
+        options: As for FedAvg. The aggregation's weights are those of c, too, and a client fails,
+            too, if its change cannot be used.
 
     Raises:
         UserInputError: Every client of a cohort would be dropped.
@@ -57,32 +50,12 @@ class Scaffold(FedAvg):
         nodes: Sequence[int],
         num_examples: Sequence[int],
         *,
-        clients_per_round: int,
-        num_epochs: int,
-        stragglers_fraction: float,
-        seed: int,
         w_0: Mapping[str, NDArray[Any]],
-        on_client_failure: OnClientFailure = "end",
-        aggregation: Aggregation = MEAN_BY_EXAMPLES,
-        measure_drift: bool = False,
-        measure_divergence: bool = False,
-        client_metrics: Sequence[str] = (),
+        **options: Unpack[FedAvgOptions],
     ) -> None:
-        super().__init__(
-            nodes,
-            num_examples,
-            clients_per_round=clients_per_round,
-            num_epochs=num_epochs,
-            stragglers_fraction=stragglers_fraction,
-            seed=seed,
-            on_client_failure=on_client_failure,
-            aggregation=aggregation,
-            measure_drift=measure_drift,
-            measure_divergence=measure_divergence,
-            client_metrics=client_metrics,
-        )
+        super().__init__(nodes, num_examples, **options)
         self._c = ArrayRecord({key: to_array(np.zeros(w.shape, w.dtype)) for key, w in w_0.items()})
-        self._total_weight = sum(aggregation.weight(n_k) for n_k in num_examples)
+        self._total_weight = sum(self.aggregation.weight(n_k) for n_k in num_examples)
         self._start_round()
 
     def _start_round(self) -> None:

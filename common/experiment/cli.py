@@ -39,6 +39,7 @@ from common.experiment.sweep import (
     Refused,
     composing,
     composition_problem,
+    config_groups,
     config_values,
 )
 
@@ -194,8 +195,8 @@ Keys and their defaults, whose meaning is told in the baseline's pyproject.toml:
 
 $CONFIG
 resume=RUN goes on with a run that was stopped; the keys are then those of RUN.
-Added with a plus: +experiment=NAME, +method=NAME, +data=NAME (files of conf/), +repeat_num=R (the
-seed + R).
+Added with a plus: {", ".join(f"+{group}=NAME" for group in config_groups(package))} (files of
+conf/), +repeat_num=R (the seed + R).
 --multirun runs every combination of key=value,value ...; --config-name NAME starts from
 conf/NAME.yaml instead of the defaults.
 

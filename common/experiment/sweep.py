@@ -1,6 +1,7 @@
 """Check every run of a Hydra sweep before the first one starts."""
 
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,8 +21,6 @@ from common.experiment.config import ExperimentConfig, flat_keys, unknown_key
 from common.experiment.machine import check_machine
 
 _MAX_MESSAGE = 2000  # Hydra quotes arguments of any length.
-# What is no key of the schema, but may be added to the command line of any baseline.
-_ADDED = ("+experiment", "+method", "+data", "+repeat_num")
 
 
 class Refused(BaseException):
@@ -43,11 +42,23 @@ def config_values(values: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
+def config_groups(package: str) -> list[str]:
+    """Return the folders of a baseline's ``conf``, whose files are added with a plus.
+
+    Args:
+        package: Name of the baseline's package, which is imported.
+    """
+    conf = Path(str(sys.modules[package].__file__)).parent / "conf"
+    return sorted(path.name for path in conf.glob("*/") if path.is_dir())
+
+
 def composition_problem(error: Exception, schema: type[ExperimentConfig]) -> str:
     """Say in one sentence why Hydra could not compose the configuration."""
     unknown = re.match(r"Could not override '(?P<key>[^']+)'", str(error))
     if unknown:
-        return unknown_key(unknown["key"], [*flat_keys(schema), *_ADDED])
+        package = schema.__module__.partition(".")[0]
+        added = [f"+{name}" for name in (*config_groups(package), "repeat_num")]
+        return unknown_key(unknown["key"], [*flat_keys(schema), *added])
     return _one_line(error)
 
 

@@ -73,9 +73,13 @@ def test_it_was_watched_to_the_end(watched):
 
 @pytest.mark.parametrize("process", [0, 1, 2], ids=["server", "worker", "other worker"])
 def test_rounds_leave_nothing_in_memory_and_no_open_file(watched, process):
-    """A copy of the model (31 kB) that is kept in each client's turn would be 45 MB."""
+    """A copy of the model (31 kB) that is kept in each client's turn would be 45 MB.
+
+    Up to 5 MB were seen that stop growing after some hundred rounds: resident memory counts pages
+    of Ray's shared store, too.
+    """
     soak = watched.soak
-    assert soak.memory(process, LATE) - soak.memory(process, EARLY) < 3 * MEGABYTE
+    assert soak.memory(process, LATE) - soak.memory(process, EARLY) < 10 * MEGABYTE
     assert soak.files(process, LATE) - soak.files(process, EARLY) < 1
 
 

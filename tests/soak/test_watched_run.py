@@ -19,8 +19,10 @@ pytestmark = [
     pytest.mark.slow,
 ]
 
-NUM_ROUNDS = 300
-EARLY, LATE = range(60, 150), range(210, 301)
+NUM_ROUNDS = 700
+# Before, memory that is used again and again still settles: by 7 MB over the first 400 rounds, and
+# by 1 MB over the next 400.
+EARLY, LATE = range(400, 500), range(600, 701)
 MEGABYTE = 2**20
 # On data from files, with the shortest rounds there are.
 MNIST = ("dataset=mnist", "num_clients=20", "num_epochs=2")
@@ -73,13 +75,9 @@ def test_it_was_watched_to_the_end(watched):
 
 @pytest.mark.parametrize("process", [0, 1, 2], ids=["server", "worker", "other worker"])
 def test_rounds_leave_nothing_in_memory_and_no_open_file(watched, process):
-    """A copy of the model (31 kB) that is kept in each client's turn would be 45 MB.
-
-    Up to 5 MB were seen that stop growing after some hundred rounds: resident memory counts pages
-    of Ray's shared store, too.
-    """
+    """A copy of the model (31 kB) that is kept in each client's turn would be 60 MB."""
     soak = watched.soak
-    assert soak.memory(process, LATE) - soak.memory(process, EARLY) < 10 * MEGABYTE
+    assert soak.memory(process, LATE) - soak.memory(process, EARLY) < 3 * MEGABYTE
     assert soak.files(process, LATE) - soak.files(process, EARLY) < 1
 
 

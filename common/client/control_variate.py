@@ -33,8 +33,8 @@ class ControlVariate:
     reads
 
         control = ControlVariate.of(message, context, model)
-        correction = None if control is None else control.correction
-        training = train_locally(model, x, y, work, rng, correction)
+        correct = None if control is None else control.correct
+        training = train_locally(model, x, y, work, rng, correct)
         change = (
             None if control is None else control.update(training.num_steps, work.learning_rate)
         )
@@ -62,6 +62,9 @@ class ControlVariate:
         else:
             self._c_k = self._read("c_k", kept)
         self._correction = {name: np.asarray(c_i - self._c_k[name]) for name, c_i in c.items()}
+        self._on_device = [
+            torch.from_numpy(self._correction[name]).to(w.device) for name, w in self._w.items()
+        ]
 
     @classmethod
     def of(cls, message: Message, context: Context, model: nn.Module) -> Self | None:
@@ -79,12 +82,13 @@ class ControlVariate:
             return None
         return cls(message, context, model)
 
-    @property
-    def correction(self) -> list[Tensor]:
-        """Of every gradient, c - c_k: a tensor for each trained parameter, in their order."""
-        return [
-            torch.from_numpy(self._correction[name]).to(w.device) for name, w in self._w.items()
-        ]
+    def correct(self, gradient: list[Tensor]) -> None:
+        """Add c - c_k to the gradients of a step, in place.
+
+        Args:
+            gradient: g, of F_k at w: a tensor for each trained parameter, in their order.
+        """
+        torch._foreach_add_(gradient, self._on_device)
 
     def update(self, num_steps: int, learning_rate: float) -> ArrayRecord:
         """Keep c_k+ in the client's state, once the model is w_k; a client without steps keeps c_k.

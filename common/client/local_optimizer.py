@@ -16,13 +16,14 @@ class Optimizer(Protocol):
         """Make a step.
 
         Args:
-            gradient: g, of F_k at w: a tensor for each parameter.
+            gradient: g, of F_k at w: a tensor for each parameter. It may be overwritten.
         """
 
 
 class Sgd:
     """SGD: v <- m v + grad h(w), w <- w - eta v.
 
+    grad h(w) is g + weight_decay w + mu (w - w_global); at a weight decay of 0 none is computed.
     Without momentum, w - eta (g + mu (w - w_global)) is lerp(w, w_global, eta mu) - eta g: two
     passes over w instead of three, and no difference w - w_global in memory. At mu = 0 no proximal
     term is computed, which makes FedProx there FedAvg to the last bit.
@@ -30,7 +31,7 @@ class Sgd:
     Args:
         w: Parameters.
         w_global: Where the round started.
-        work: Has eta, mu and the momentum m.
+        work: Has eta, mu, the momentum m and the weight decay.
     """
 
     def __init__(self, w: Sequence[Tensor], w_global: Sequence[Tensor], work: LocalWork) -> None:
@@ -43,6 +44,8 @@ class Sgd:
     def step(self, gradient: list[Tensor]) -> None:
         """Make a step, as documented for an optimiser."""
         eta, mu = self._work.learning_rate, self._work.mu
+        if self._work.weight_decay != 0:
+            torch._foreach_add_(gradient, self._w, alpha=self._work.weight_decay)
         if self._work.momentum == 0:
             if mu != 0:
                 torch._foreach_lerp_(self._w, self._w_global, eta * mu)
@@ -75,7 +78,7 @@ class AdamW:
 
     @torch.no_grad()
     def step(self, gradient: list[Tensor]) -> None:
-        """Make a step, as documented for an optimiser; may overwrite the gradient."""
+        """Make a step, as documented for an optimiser."""
         eta, mu = self._work.learning_rate, self._work.mu
         if mu != 0 and self._work.proximal_term == "decoupled":
             torch._foreach_lerp_(self._w, self._w_global, eta * mu)

@@ -1,7 +1,7 @@
 """Local training: minibatch steps on F_k(w) + mu/2 ||w - w_global||^2."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TypeGuard
 
 import numpy as np
@@ -9,12 +9,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from common.autocast import autocast
 from common.client.local_optimizer import make_optimizer
 from common.client.logistic import is_logistic_regression, logistic_sgd
+from common.client.loss_scaling import LossScaler
 from common.client.work import LocalTraining, LocalWork
 from common.inputs import InMemory, Inputs
 from common.memory_format import use_channels_last
 from common.threads import use_one_thread
+
+# Changes the gradients of a step in place: one tensor for each trained parameter, in their order.
+GradientHook = Callable[[list[Tensor]], None]
 
 
 def train_locally(
@@ -23,7 +28,7 @@ def train_locally(
     y: NDArray[np.int64],
     work: LocalWork,
     rng: np.random.Generator,
-    correction: Sequence[Tensor] | None = None,
+    correct: GradientHook | None = None,
 ) -> LocalTraining:
     """Run a client's local epochs, in place: the model comes with w_global, leaves with w_k.
 
@@ -37,8 +42,9 @@ def train_locally(
         y: The client's labels, shape [n_k].
         work: The local problem and its budget.
         rng: Orders the examples, anew each epoch, and seeds layers that draw.
-        correction: Added to the gradient of every batch: a tensor for each parameter that is
-            trained, in their order; None for none. SCAFFOLD has c - c_k here.
+        correct: Called in every step with the gradients of F_k at w, float32 and without a scale of
+            the loss, before the optimiser has them; it changes them in place. SCAFFOLD adds
+            c - c_k here.
     """
     if len(y) == 0 or work.epochs == 0:
         return LocalTraining(0, None)
@@ -46,7 +52,7 @@ def train_locally(
     order = epoch_orders(len(y), work.epochs, rng)
     if work.batches is not None:
         order = np.ascontiguousarray(order[:, : work.batches * work.batch_size])
-    if isinstance(x, np.ndarray) and correction is None and _is_compiled(model, work):
+    if isinstance(x, np.ndarray) and correct is None and _is_compiled(model, work):
         logistic_sgd(model.weight.detach().numpy(), model.bias.detach().numpy(), x, y, order, work)
         return LocalTraining(len(order) * math.ceil(order.shape[1] / work.batch_size), None)
     device = next(model.parameters()).device
@@ -55,7 +61,7 @@ def train_locally(
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(int(rng.integers(2**63)))
         labels = torch.tensor(y, device=device)
-        return _through_autograd(model, inputs, labels, torch.tensor(order), work, correction)
+        return _through_autograd(model, inputs, labels, torch.tensor(order), work, correct)
 
 
 def epoch_orders(n_k: int, epochs: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -67,8 +73,9 @@ def epoch_orders(n_k: int, epochs: int, rng: np.random.Generator) -> NDArray[np.
 def _is_compiled(model: nn.Module, work: LocalWork) -> TypeGuard[nn.Linear]:
     """Tell whether there is a compiled path, and it does what is asked for."""
     trains_all = all(parameter.requires_grad for parameter in model.parameters())
-    is_plain = work.precision == "float32" and work.optimizer == "sgd" and work.momentum == 0
-    return is_logistic_regression(model) and trains_all and is_plain
+    is_plain = work.optimizer == "sgd" and work.momentum == 0 and work.weight_decay == 0
+    in_float32 = work.precision == "float32"
+    return is_logistic_regression(model) and trains_all and is_plain and in_float32
 
 
 def _through_autograd(
@@ -77,30 +84,36 @@ def _through_autograd(
     y: Tensor,
     order: Tensor,
     work: LocalWork,
-    correction: Sequence[Tensor] | None,
+    correct: GradientHook | None,
 ) -> LocalTraining:
     model.train()
     use_channels_last(model)
     w: list[Tensor] = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = make_optimizer(w, [parameter.detach().clone() for parameter in w], work)
-    in_bfloat16 = work.precision == "bfloat16"
+    scaler = LossScaler() if work.precision == "float16" else None
     least = 2 if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()) else 1
-    num_steps = 0
+    num_steps = num_skipped = 0
     # A sum stays on the device: to read it in every step would make a GPU wait.
     loss_of_epoch = torch.zeros((), dtype=torch.float64, device=y.device)
     for epoch_order in order:
         loss_of_epoch.zero_()
         for batch in batches(epoch_order, work.batch_size, least):
-            with torch.autocast(y.device.type, torch.bfloat16, enabled=in_bfloat16):
+            with autocast(y.device, work.precision):
                 logits = model(x.take(batch))
             loss = nn.functional.cross_entropy(logits.float(), y[batch.to(y.device)])
-            gradient = list(torch.autograd.grad(loss, w))
-            if correction is not None:
-                torch._foreach_add_(gradient, list(correction))
-            optimizer.step(gradient)
             loss_of_epoch += loss.detach() * len(batch)
+            if scaler is None:
+                gradient = list(torch.autograd.grad(loss, w))
+            else:
+                gradient = list(torch.autograd.grad(loss * scaler.scale, w))
+                if not scaler.unscale(gradient):
+                    num_skipped += 1
+                    continue
+            if correct is not None:
+                correct(gradient)
+            optimizer.step(gradient)
             num_steps += 1
-    return LocalTraining(num_steps, loss_of_epoch.item() / order.shape[1])
+    return LocalTraining(num_steps, loss_of_epoch.item() / order.shape[1], num_skipped)
 
 
 def batches(order: Tensor, batch_size: int, least: int) -> Iterator[Tensor]:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from common.client.work import Precision
 from common.errors import UserInputError
 from common.problems import first_problem
 from common.shown import shown, shown_key
@@ -59,7 +60,7 @@ class ExperimentConfig(BaseModel):
     num_epochs: PositiveInt
     batch_size: PositiveInt
     learning_rate: PositiveFloat
-    precision: Literal["float32", "bfloat16"]
+    precision: Precision
     seed: Seed
     engine: Literal["inline", "ray"]
     client_resources: ClientResources

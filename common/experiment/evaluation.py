@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from common.autocast import autocast
 from common.client.logistic import is_logistic_regression, loss_and_correct, require_fit
 from common.client.work import Precision
 from common.inputs import InMemory, Inputs
@@ -116,6 +117,6 @@ def _batches_of_logits(
     model.eval()
     use_channels_last(model)
     for examples in torch.split(torch.arange(len(x)), _CHUNK):
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        with autocast(device, precision):
             logits = model(x.take(examples))
         yield examples, logits.float()

@@ -3,8 +3,12 @@
 The pseudo-gradient is Delta_t = mean_k (w_k - w_t), an ascent direction: a step adds to w_t.
 FedAdagrad, FedAdam and FedYogi are algorithm 2 of Reddi et al. 2021 (Adaptive Federated
 Optimization, arXiv 2003.00295), FedAvgM is that of Hsu et al. 2019 (Measuring the Effects of
-Non-Identical Data Distribution, arXiv 1909.06335, section 3) with a server learning rate. As
-in the papers, no moment is corrected for its bias.
+Non-Identical Data Distribution, arXiv 1909.06335, section 3) with a server learning rate.
+
+As in the papers, no moment is corrected for its bias, unless FedAdam or FedYogi is asked to: they
+start at 0 then and are divided by 1 - beta^t in step t = 1, 2, ... (Kingma & Ba 2015, Adam, arXiv
+1412.6980, algorithm 1). Flower's FedAdam always corrects them, a little otherwise: by a factor of
+eta, so that tau is added to sqrt(v_t) as it is, and by the t of the step after.
 """
 
 from abc import ABC, abstractmethod
@@ -12,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
-from flwr.app import ArrayRecord, RecordDict
+from flwr.app import ArrayRecord, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
 from common.arrays import to_array, view
@@ -23,6 +27,7 @@ Float64 = NDArray[np.float64]
 
 _MOMENTUM: Final = "server-momentum"
 _SECOND_MOMENT: Final = "server-second-moment"
+_STEPS: Final = "server-steps"
 
 
 class ServerOptimizer(ABC):
@@ -70,7 +75,7 @@ class ServerOptimizer(ABC):
         self._moments[name][key] = moment.astype(self._moments[name][key].dtype)
 
     def state(self) -> RecordDict:
-        """Return the moments."""
+        """Return the moments, and what else the next step depends on."""
         return RecordDict(
             {
                 name: ArrayRecord({key: to_array(moment) for key, moment in moments.items()})
@@ -124,7 +129,12 @@ class _Adaptive(ServerOptimizer):
         v = self._next_second_moment(self._moment(_SECOND_MOMENT, key), np.square(delta))
         self._keep(_MOMENTUM, key, m)
         self._keep(_SECOND_MOMENT, key, v)
+        m, v = self._unbiased(m, v)
         return self.server_learning_rate * m / (np.sqrt(v) + self.tau)
+
+    def _unbiased(self, m: Float64, v: Float64) -> tuple[Float64, Float64]:
+        """Return the moments that make the step."""
+        return m, v
 
     @abstractmethod
     def _next_second_moment(self, v: Float64, delta_squared: Float64) -> Float64:
@@ -139,7 +149,12 @@ class FedAdagrad(_Adaptive):
 
 
 class _Decaying(_Adaptive):
-    """One whose second moment decays, by beta_2 in [0, 1)."""
+    """One whose second moment decays, by beta_2 in [0, 1).
+
+    With ``bias_correction`` v starts at 0, and the step is eta m' / (sqrt(v') + tau) with
+    m' = m_t / (1 - beta_1^t); v' = v_t / (1 - beta_2^t). In FedAdam both are weighted means over
+    the rounds so far, without the zeros that they start at.
+    """
 
     def __init__(
         self,
@@ -149,9 +164,39 @@ class _Decaying(_Adaptive):
         beta_1: float,
         beta_2: float,
         tau: float,
+        bias_correction: bool,
     ) -> None:
         super().__init__(w_0, server_learning_rate=server_learning_rate, beta_1=beta_1, tau=tau)
         self.beta_2 = beta_2
+        self.bias_correction = bias_correction
+        self._num_steps = 0
+        if bias_correction:
+            for v in self._moments[_SECOND_MOMENT].values():
+                v.fill(0)
+
+    def step(self, w: Tensors, delta: Tensors) -> dict[str, NDArray[Any]]:
+        """Return the parameters of the next round, as documented for an optimiser."""
+        self._num_steps += 1
+        return super().step(w, delta)
+
+    def _unbiased(self, m: Float64, v: Float64) -> tuple[Float64, Float64]:
+        if not self.bias_correction:
+            return m, v
+        t = self._num_steps
+        return m / (1 - self.beta_1**t), v / (1 - self.beta_2**t)
+
+    def state(self) -> RecordDict:
+        """Return the moments; with a bias correction the number of steps, too."""
+        state = super().state()
+        if self.bias_correction:
+            state[_STEPS] = MetricRecord({"count": self._num_steps})
+        return state
+
+    def restore(self, state: RecordDict) -> None:
+        """Continue from what :meth:`state` returned, as documented for an optimiser."""
+        num_steps = _read_steps(state.metric_records[_STEPS]) if self.bias_correction else 0
+        super().restore(state)
+        self._num_steps = num_steps
 
 
 class FedAdam(_Decaying):
@@ -176,16 +221,19 @@ def make_server_optimizer(
     beta_1: float,
     beta_2: float,
     tau: float,
+    bias_correction: bool,
 ) -> ServerOptimizer | None:
     """Return the optimiser of a name; None for "none", with which the mean is the next model.
 
     Args:
-        name: Which one. FedAvgM takes neither ``beta_2`` nor ``tau``, FedAdagrad no ``beta_2``.
+        name: Which one. FedAvgM takes neither ``beta_2`` nor ``tau``, FedAdagrad no ``beta_2``,
+            and neither of the two a ``bias_correction``.
         w_0: The parameters before the first round.
         server_learning_rate: eta, > 0.
         beta_1: Decay of the momentum, in [0, 1).
         beta_2: Decay of the second moment, in [0, 1).
         tau: Degree of adaptivity, > 0.
+        bias_correction: Whether moments that start at 0 are divided by 1 - beta^t.
     """
     eta = server_learning_rate
     match name:
@@ -195,10 +243,16 @@ def make_server_optimizer(
             return FedAvgM(w_0, server_learning_rate=eta, beta_1=beta_1)
         case "fedadagrad":
             return FedAdagrad(w_0, server_learning_rate=eta, beta_1=beta_1, tau=tau)
-        case "fedadam":
-            return FedAdam(w_0, server_learning_rate=eta, beta_1=beta_1, beta_2=beta_2, tau=tau)
-        case "fedyogi":
-            return FedYogi(w_0, server_learning_rate=eta, beta_1=beta_1, beta_2=beta_2, tau=tau)
+        case "fedadam" | "fedyogi":
+            decaying = FedAdam if name == "fedadam" else FedYogi
+            return decaying(
+                w_0,
+                server_learning_rate=eta,
+                beta_1=beta_1,
+                beta_2=beta_2,
+                tau=tau,
+                bias_correction=bias_correction,
+            )
 
 
 def _read_moments(name: str, record: ArrayRecord, like: Tensors) -> dict[str, NDArray[Any]]:
@@ -212,3 +266,10 @@ def _read_moments(name: str, record: ArrayRecord, like: Tensors) -> dict[str, ND
         if not (np.isfinite(moment) & (moment >= least)).all():
             raise ValueError(f"{name} of {key!r} holds a number that it cannot")
     return moments
+
+
+def _read_steps(record: MetricRecord) -> int:
+    count = record["count"]
+    if type(count) is not int or count < 0:
+        raise ValueError(f"the number of steps is {count!r:.50}")
+    return count

@@ -43,14 +43,15 @@ def train(message: Message, context: Context) -> Message:
         batches=instruction.batches,
         momentum=config.momentum,
         optimizer=config.optimizer,
-        weight_decay=config.weight_decay,
+        # The key is AdamW's alone.
+        weight_decay=config.weight_decay if config.optimizer == "adamw" else 0.0,
         proximal_term=config.proximal_term,
     )
     rng = generator(config.seed_of_sampling, Purpose.BATCH_ORDER, instruction.server_round, client)
     x, y = data.client(client, device)
     control = ControlVariate.of(message, context, model)
-    correction = None if control is None else control.correction
-    training = train_locally(model, x, y, work, rng, correction)
+    correct = None if control is None else control.correct
+    training = train_locally(model, x, y, work, rng, correct)
     change = None if control is None else control.update(training.num_steps, work.learning_rate)
     metrics = {} if training.train_loss is None else {CLIENT_TRAIN_LOSS: training.train_loss}
     if config.evaluate_clients:

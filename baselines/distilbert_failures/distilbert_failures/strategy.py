@@ -39,6 +39,7 @@ def make_strategy(
         beta_1=config.beta_1,
         beta_2=config.beta_2,
         tau=config.tau,
+        bias_correction=False,
     )
     algorithms: dict[str, Callable[..., FedAvg]] = {
         "fedavg": FedAvg,

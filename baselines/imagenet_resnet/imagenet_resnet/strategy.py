@@ -61,5 +61,6 @@ def _aggregation(config: ImageNetConfig, model: nn.Module) -> Aggregation:
             beta_1=config.beta_1,
             beta_2=config.beta_2,
             tau=config.tau,
+            bias_correction=False,
         ),
     )

@@ -60,10 +60,16 @@ def test_who_is_sent_no_c_has_no_control_variate():
     assert ControlVariate.of(ask(w=[1.0, 2.0]), make_client(), make_model([1.0, 2.0])) is None
 
 
+def corrected(control, gradient):
+    tensor = torch.tensor(gradient)
+    control.correct([tensor])
+    return tensor.tolist()
+
+
 def test_two_rounds_by_hand():
     model, client = make_model([1.0, 2.0]), make_client()
     control = ControlVariate.of(ask({"w": [0.5, -1.0]}, w=[1.0, 2.0]), client, model)
-    assert [c.tolist() for c in control.correction] == [[0.5, -1.0]]
+    assert corrected(control, [2.0, 2.0]) == [2.5, 1.0]
     with torch.no_grad():
         model.w.copy_(torch.tensor([0.0, 4.0]))
     # Four steps of 0.125: (1, -2) / 0.5 = (2, -4), less c.
@@ -71,7 +77,8 @@ def test_two_rounds_by_hand():
     assert values(client.state[CONTROL_VARIATE]) == {"w": [1.5, -3.0]}
 
     control = ControlVariate.of(ask({"w": [1.0, -1.0]}, w=[2.0, 2.0]), client, model)
-    assert [c.tolist() for c in control.correction] == [[-0.5, 2.0]]
+    assert corrected(control, [2.0, 2.0]) == [1.5, 4.0]
+    assert corrected(control, [0.0, 0.0]) == [-0.5, 2.0]
     # Two steps of 0.5: (2, -2) / 1, less (-0.5, 2), is (2.5, -4).
     assert values(control.update(2, 0.5)) == {"w": [1.0, -1.0]}
     assert values(client.state[CONTROL_VARIATE]) == {"w": [2.5, -4.0]}
@@ -144,7 +151,7 @@ def test_after_one_step_it_is_the_gradient_whatever_the_correction_was(seed, has
     load_arrays(model, w_t)
     control = ControlVariate.of(message, client, model)
     work = LocalWork(epochs=1, batch_size=6, learning_rate=0.5, mu=0.0)
-    training = train_locally(model, x, y, work, rng, control.correction)
+    training = train_locally(model, x, y, work, rng, control.correct)
     control.update(training.num_steps, work.learning_rate)
     kept = client.state[CONTROL_VARIATE]
     assert list(kept) == list(trained)
@@ -166,7 +173,7 @@ def test_the_correction_is_part_of_every_step():
         load_arrays(model, w_t)
         message = Message(RecordDict({ARRAYS: w_t, CONTROL_VARIATE: record(**c)}), 1, "train")
         control = ControlVariate.of(message, make_client(), model)
-        training = train_locally(model, x, y, work, rng, control.correction)
+        training = train_locally(model, x, y, work, rng, control.correct)
         gradient = control.update(training.num_steps, work.learning_rate)
         moves.append({key: w.numpy() - w_t[key].numpy() for key, w in to_arrays(model).items()})
         c = {key: -2 * g.numpy() for key, g in gradient.items()}

@@ -47,6 +47,17 @@ def test_with_momentum_mu_of_zero_computes_no_proximal_term():
     assert torch.equal(w, expected)
 
 
+def test_weight_decay_of_sgd_is_that_of_the_weights_before_the_proximal_step():
+    """3 - 0.25 (1 + 0.5 * 3 + 0.5 (3 - 1)), with each share at w = 3."""
+    w, w_global = torch.tensor([3.0]), torch.tensor([1.0])
+    for momentum in (0.0, 0.9):
+        w.fill_(3.0)
+        work = LocalWork(1, 1, 0.25, mu=0.5, momentum=momentum, weight_decay=0.5)
+        Sgd([w], [w_global], work).step([torch.tensor([1.0])])
+        assert w.item() == 3 - 0.25 * (1 + 1.5 + 1)
+    assert w_global.item() == 1.0
+
+
 def adamw(mu=0.0, **keys):
     return LocalWork(1, 1, learning_rate=0.1, mu=mu, optimizer="adamw", **keys)
 

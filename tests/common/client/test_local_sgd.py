@@ -74,7 +74,9 @@ def reference(model, examples, work, seed=0):
     rng = np.random.default_rng(seed)
     w = [parameter for parameter in model.parameters() if parameter.requires_grad]
     w_global = [parameter.detach().clone() for parameter in w]
-    optimizer = torch.optim.SGD(w, lr=work.learning_rate, momentum=work.momentum)
+    optimizer = torch.optim.SGD(
+        w, lr=work.learning_rate, momentum=work.momentum, weight_decay=work.weight_decay
+    )
     orders = rng.permuted(np.tile(np.arange(len(y)), (work.epochs, 1)), axis=1)
     for order in torch.tensor(orders):
         for start in range(0, len(y), work.batch_size)[: work.batches]:
@@ -164,6 +166,25 @@ def test_momentum_is_that_of_torch_with_the_proximal_term_in_the_loss(
     found = trained(build(make), examples, work)
     assert_close(found, reference(build(make), examples, work))
     assert not are_equal(found, trained(build(make), examples, replace(work, momentum=0.0)))
+
+
+@pytest.mark.parametrize("make", MODELS)
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("mu", [0.0, 0.5])
+def test_weight_decay_of_sgd_is_that_of_torch(make, examples, momentum, mu):
+    """Coupled, that is, and not forgotten on the compiled path of logistic regression."""
+    work = LocalWork(3, 5, 0.05, mu, momentum=momentum, weight_decay=0.1)
+    found = trained(build(make), examples, work)
+    expected = reference(build(make), examples, work)
+    assert_close(found, expected)
+    assert not are_equal(found, trained(build(make), examples, replace(work, weight_decay=0.0)))
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_at_mu_of_zero_weight_decay_is_that_of_torch_to_the_last_bit(examples, momentum):
+    work = LocalWork(3, 5, 0.05, 0.0, momentum=momentum, weight_decay=0.1)
+    found = trained(build(make_mlp), examples, work)
+    assert_equal(found, reference(build(make_mlp), examples, work))
 
 
 @pytest.mark.parametrize("make", MODELS)
@@ -466,20 +487,21 @@ def test_channels_last_does_not_show_in_what_is_sent(examples):
         assert sent == before
 
 
-@pytest.mark.parametrize("make", [make_mlp, make_cnn])
-def test_bfloat16_is_near_float32_but_not_it(make, examples):
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize("make", [make_mlp, make_cnn, make_batch_norm])
+def test_half_precision_is_near_float32_but_not_it(make, precision, examples):
     start = weights(build(make))
     exact = trained(build(make), examples, LocalWork(6, 5, 0.05, 0.5))
     model = build(make)
-    found = trained(model, examples, LocalWork(6, 5, 0.05, 0.5, precision="bfloat16"))
-    assert all(value.dtype == torch.float32 for value in found.values())
+    found = trained(model, examples, LocalWork(6, 5, 0.05, 0.5, precision=precision))
+    assert {name: w.dtype for name, w in found.items()} == {n: w.dtype for n, w in exact.items()}
     moved = relative_difference(start, exact)
     assert 1e-5 < relative_difference(found, exact) < 0.05 * moved
-    again = trained(build(make), examples, LocalWork(6, 5, 0.05, 0.5, precision="bfloat16"))
+    again = trained(build(make), examples, LocalWork(6, 5, 0.05, 0.5, precision=precision))
     assert_equal(again, found)
 
 
-def test_bfloat16_is_what_the_layers_compute_in(examples):
+def test_the_precision_is_what_the_layers_compute_in(examples):
     seen = []
 
     class Spy(nn.Module):
@@ -487,19 +509,78 @@ def test_bfloat16_is_what_the_layers_compute_in(examples):
             seen.append(x.dtype)
             return x
 
-    for precision in ("float32", "bfloat16"):
+    for precision in ("float32", "bfloat16", "float16"):
         model = nn.Sequential(nn.Linear(9, 4), Spy())
         work = LocalWork(1, 23, 0.1, 0.0, precision=precision)
         train_locally(model, *examples, work, np.random.default_rng(0))
-    assert seen == [torch.float32, torch.bfloat16]
+    assert seen == [torch.float32, torch.bfloat16, torch.float16]
     assert torch.is_autocast_enabled("cpu") is False
 
 
-def test_bfloat16_of_one_linear_layer_is_not_ignored(examples):
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_the_precision_of_one_linear_layer_is_not_ignored(precision, examples):
     work = LocalWork(2, 5, 0.1, 0.0)
     exact = trained(build(make_logistic), examples, work)
-    found = trained(build(make_logistic), examples, replace(work, precision="bfloat16"))
+    found = trained(build(make_logistic), examples, replace(work, precision=precision))
     assert 1e-5 < relative_difference(found, exact) < 0.02
+
+
+def sure_of_class_0(bias):
+    """Return logistic regression with the odds e^bias for class 0, whatever the example."""
+    model = build(make_logistic)
+    with torch.no_grad():
+        model.weight.zero_()
+        model.bias.copy_(torch.tensor([bias, 0, 0, 0]))
+    return model
+
+
+def test_the_loss_is_scaled_so_that_small_gradients_are_not_lost_in_float16(examples):
+    """Those of the logits are 2e-9, where float16 has no numbers but 0 below 6e-8."""
+    x, y = examples[0][:1], np.zeros(1, np.int64)
+    seen = []
+    work = LocalWork(1, 1, 0.1, 0.0, precision="float16")
+    rng = np.random.default_rng(0)
+    train_locally(sure_of_class_0(20.0), x, y, work, rng, lambda gradient: seen.extend(gradient))
+    expected = sure_of_class_0(20.0)
+    nn.functional.cross_entropy(expected(torch.tensor(x)), torch.tensor(y)).backward()
+    torch.testing.assert_close(seen[1], expected.bias.grad, rtol=1e-3, atol=0)
+    assert 0 < seen[1][1:].min() < 3e-9
+
+
+def test_a_step_whose_gradients_overflow_in_float16_is_skipped(examples):
+    """That of a logit is 1, and 2^16 times that is more than float16 has: in every round."""
+    x, y = examples[0].clip(-1, 1), np.ones(len(examples[1]), np.int64)
+    work = LocalWork(1, 1, 0.1, 0.0, precision="float16", batches=3)
+    for seed in (0, 1):
+        model, hooked = sure_of_class_0(50.0), []
+        found = train_locally(model, x, y, work, np.random.default_rng(seed), hooked.append)
+        assert (found.num_steps, found.num_skipped, len(hooked)) == (2, 1, 2)
+        # The first example changed nothing, the others what they change in float32.
+        order = epoch_orders(len(y), 1, np.random.default_rng(seed))[0, 1:3]
+        expected = sure_of_class_0(50.0)
+        optimizer = torch.optim.SGD(expected.parameters(), lr=0.1)
+        for i in order:
+            optimizer.zero_grad()
+            logits = expected(torch.tensor(x[[i]]))
+            nn.functional.cross_entropy(logits, torch.tensor(y[[i]])).backward()
+            optimizer.step()
+        assert_close(weights(model), weights(expected), tolerance=1e-3)
+
+
+def test_a_client_that_diverges_in_float16_is_seen(examples):
+    """Without end its steps would be skipped, and w_global be what it sends."""
+    x, y = examples
+    work = LocalWork(1, 1, 0.1, 0.0, precision="float16")
+    found = trained(build(make_mlp), (x * np.float32(np.nan), y), work)
+    assert all(value.isnan().all() for value in found.values())
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_no_step_is_skipped_but_in_float16(precision, examples):
+    x, y = examples[0], np.ones(len(examples[1]), np.int64)
+    work = LocalWork(1, 1, 0.1, 0.0, precision=precision)
+    found = train_locally(sure_of_class_0(50.0), x, y, work, np.random.default_rng(0))
+    assert (found.num_steps, found.num_skipped) == (23, 0)
 
 
 def test_a_correction_is_added_to_the_gradient_of_every_batch(examples):
@@ -508,7 +589,11 @@ def test_a_correction_is_added_to_the_gradient_of_every_batch(examples):
     rng = torch.Generator().manual_seed(1)
     correction = [torch.randn(w.shape, generator=rng) for w in model.parameters()]
     train_locally(
-        model, *examples, LocalWork(2, 5, 0.05, 0.0), np.random.default_rng(0), correction
+        model,
+        *examples,
+        LocalWork(2, 5, 0.05, 0.0),
+        np.random.default_rng(0),
+        lambda gradient: torch._foreach_add_(gradient, correction),
     )
     x, y = map(torch.tensor, examples)
     orders = np.random.default_rng(0).permuted(np.tile(np.arange(len(y)), (2, 1)), axis=1)
@@ -521,6 +606,28 @@ def test_a_correction_is_added_to_the_gradient_of_every_batch(examples):
             (loss + sum((c * w).sum() for c, w in products)).backward()
             optimizer.step()
     assert_close(weights(model), weights(expected))
+
+
+@pytest.mark.parametrize("make", [make_mlp, make_logistic])
+@pytest.mark.parametrize("num_frozen", [0, 1])
+def test_a_hook_sees_and_changes_the_gradients_of_the_trained_parameters(
+    make, num_frozen, examples
+):
+    """Zeros in their place leave the model as it was, logistic regression as any other."""
+    model = build(make)
+    for w in [*model.parameters()][:num_frozen]:
+        w.requires_grad_(False)
+    trained_ones = [*model.parameters()][num_frozen:]
+    seen = []
+
+    def stop(gradient):
+        seen.append([(g.shape, g.dtype, bool(g.any())) for g in gradient])
+        torch._foreach_zero_(gradient)
+
+    work = LocalWork(2, 12, 0.05, 0.5)
+    train_locally(model, *examples, work, np.random.default_rng(0), stop)
+    assert seen == [[(w.shape, torch.float32, True) for w in trained_ones]] * 4
+    assert_equal(weights(model), weights(build(make)))
 
 
 @pytest.mark.parametrize("make", MODELS)

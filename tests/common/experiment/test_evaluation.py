@@ -182,11 +182,14 @@ def test_logits_are_those_of_every_example_in_order(num_examples):
     torch.testing.assert_close(found, model[1](x).detach(), rtol=1e-6, atol=1e-6)
 
 
-def test_logits_may_be_computed_in_less_precision():
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("bfloat16", torch.bfloat16), ("float16", torch.float16)]
+)
+def test_logits_may_be_computed_in_less_precision(precision, dtype):
     x = torch.randn(300, 6, generator=torch.Generator().manual_seed(0))
     model = nn.Sequential(nn.Linear(6, 4))
-    exact, found = (logits_of(model, InMemory(x), 4, p) for p in ("float32", "bfloat16"))
+    exact, found = (logits_of(model, InMemory(x), 4, p) for p in ("float32", precision))
     assert found.dtype == torch.float32
-    assert torch.equal(found, found.bfloat16().float())
+    assert torch.equal(found, found.to(dtype).float())
     assert 0 < (found - exact).abs().max() < 0.05
     assert model[0].weight.dtype == torch.float32

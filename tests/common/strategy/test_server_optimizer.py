@@ -18,7 +18,17 @@ from common.strategy.server_optimizer import (
 )
 
 NAMES = ["fedavgm", "fedadagrad", "fedadam", "fedyogi"]
-RATES = {"server_learning_rate": 0.1, "beta_1": 0.9, "beta_2": 0.99, "tau": 0.001}
+DECAYING = ["fedadam", "fedyogi"]
+RATES = {
+    "server_learning_rate": 0.1,
+    "beta_1": 0.9,
+    "beta_2": 0.99,
+    "tau": 0.001,
+    "bias_correction": False,
+}
+
+
+FRACTIONS = st.floats(0, 0.999)
 
 
 def make(name, w_0, **rates):
@@ -75,10 +85,43 @@ def test_the_second_moment_by_hand(name):
     assert found == pytest.approx(SECOND_MOMENTS[name], rel=1e-15)
 
 
-def reference(name, w, deltas, eta, beta_1, beta_2, tau):
+# Updates of 2 and 4 from 1: m = 1, then 0.5 * 1 + 0.5 * 4 = 2.5, over 1 - 0.5 and 1 - 0.25.
+STEP_OF_2 = 0.1 * 2 / (math.sqrt(4) + 1)
+CORRECTED = {
+    # v = 0.25 * 4 = 1, then 0.75 * 1 + 0.25 * 16 = 4.75, over 1 - 0.75 and 1 - 0.5625.
+    "fedadam": [1 + STEP_OF_2, 1 + STEP_OF_2 + 0.1 * (10 / 3) / (math.sqrt(4.75 / 0.4375) + 1)],
+    # v = 1 as well, for 0 < 4, then 1 + 0.25 * 16 = 5.
+    "fedyogi": [1 + STEP_OF_2, 1 + STEP_OF_2 + 0.1 * (10 / 3) / (math.sqrt(5 / 0.4375) + 1)],
+}
+
+
+@pytest.mark.parametrize("name", DECAYING)
+def test_two_steps_with_bias_correction_by_hand(name):
+    w = {"w": np.array([1.0])}
+    rates = {"beta_1": 0.5, "beta_2": 0.75, "tau": 1.0}
+    optimizer = make(name, w, **rates, bias_correction=True)
+    found = []
+    for delta in (2.0, 4.0):
+        w = optimizer.step(w, {"w": np.array([delta])})
+        found.append(float(w["w"][0]))
+    assert found == pytest.approx(CORRECTED[name], rel=1e-15)
+
+
+@given(st.floats(1e-3, 1e3), FRACTIONS, FRACTIONS, st.floats(1e-5, 1))
+def test_corrected_every_step_along_one_update_is_as_long_as_the_first(delta, beta_1, beta_2, tau):
+    """The moments are means of what is always the same, however little weight a round has."""
+    w = {"w": np.zeros(1)}
+    rates = {"beta_1": beta_1, "beta_2": beta_2, "tau": tau}
+    optimizer = make("fedadam", w, **rates, bias_correction=True)
+    for t in range(1, 6):
+        w = optimizer.step(w, {"w": np.array([delta])})
+        np.testing.assert_allclose(w["w"], 0.1 * t * delta / (delta + tau), rtol=1e-9)
+
+
+def reference(name, w, deltas, eta, beta_1, beta_2, tau, bias_correction=False):
     """Follow the formulas number by number."""
-    m, v = 0.0, tau**2
-    for delta in deltas:
+    m, v = 0.0, 0.0 if bias_correction else tau**2
+    for t, delta in enumerate(deltas, start=1):
         if name == "fedavgm":
             m = beta_1 * m + delta
             w += eta * m
@@ -90,16 +133,17 @@ def reference(name, w, deltas, eta, beta_1, beta_2, tau):
             v = beta_2 * v + (1 - beta_2) * delta**2
         else:
             # At a tie the last digit decides on the sign, and so on the whole step.
-            assume(not math.isclose(v, delta**2, rel_tol=1e-6))
+            assume(delta == 0 or not math.isclose(v, delta**2, rel_tol=1e-6))
             v -= (1 - beta_2) * delta**2 * ((v > delta**2) - (v < delta**2))
-        w += eta * m / (math.sqrt(v) + tau)
+        corrections = (1 - beta_1**t, 1 - beta_2**t) if bias_correction else (1, 1)
+        w += eta * (m / corrections[0]) / (math.sqrt(v / corrections[1]) + tau)
     return w
 
 
-FRACTIONS = st.floats(0, 0.999)
-
-
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("name", "bias_correction"),
+    [*((name, False) for name in NAMES), *((name, True) for name in DECAYING)],
+)
 @given(
     st.lists(st.floats(-10, 10), min_size=1, max_size=6),
     st.integers(1, 5),
@@ -107,8 +151,8 @@ FRACTIONS = st.floats(0, 0.999)
     FRACTIONS,
     st.floats(1e-5, 1),
 )
-def test_equals_another_implementation(name, first, rounds, beta_1, beta_2, tau):
-    rates = {"beta_1": beta_1, "beta_2": beta_2, "tau": tau}
+def test_equals_another_implementation(name, bias_correction, first, rounds, beta_1, beta_2, tau):
+    rates = {"beta_1": beta_1, "beta_2": beta_2, "tau": tau, "bias_correction": bias_correction}
     w = w_0 = {"a": np.array(first[:1]), "b": np.array([first])}
     optimizer = make(name, w_0, **rates)
     for round_ in range(rounds):
@@ -162,10 +206,11 @@ def test_a_step_leaves_its_input_as_it_was(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_restored_it_goes_on_as_if_nothing_had_happened(name):
+@pytest.mark.parametrize("bias_correction", [False, True])
+def test_restored_it_goes_on_as_if_nothing_had_happened(name, bias_correction):
     rng = np.random.default_rng(1)
     w = random_tensors(rng)
-    optimizer, restored = make(name, w), make(name, w)
+    optimizer, restored = (make(name, w, bias_correction=bias_correction) for _ in range(2))
     for _ in range(3):
         w = optimizer.step(w, random_tensors(rng))
     state = optimizer.state()
@@ -222,6 +267,36 @@ def test_a_state_of_something_else_is_refused_and_changes_nothing(state):
     with pytest.raises((KeyError, ValueError)):
         optimizer.restore(state)
     assert optimizer.state() == before
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        None,
+        GOOD,
+        *(MetricRecord({"count": count}) for count in (-1, 1.0, [1])),
+        MetricRecord({"steps": 1}),
+    ],
+)
+def test_with_bias_correction_a_state_without_its_steps_is_refused(steps):
+    w = {"w": np.ones(2), "b": np.ones(1)}
+    optimizer = make("fedyogi", w, bias_correction=True)
+    optimizer.step(w, w)
+    before = optimizer.state()
+    state = optimizer.state()
+    del state["server-steps"]
+    if steps is not None:
+        state["server-steps"] = steps
+    state["server-momentum"] = GOOD
+    with pytest.raises((KeyError, ValueError)):
+        optimizer.restore(state)
+    assert optimizer.state() == before
+
+
+def test_without_bias_correction_no_steps_are_kept():
+    w = {"w": np.ones(2)}
+    assert "server-steps" not in make("fedadam", w).state()
+    assert "server-steps" not in make("fedadagrad", w, bias_correction=True).state()
 
 
 def test_a_momentum_may_be_negative():

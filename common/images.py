@@ -1,25 +1,30 @@
 """Stored images -> inputs of the network, and the augmentation of training images."""
 
+from typing import Final
+
 import numpy as np
 import torch
 from torch import Tensor
 
-# Of ImageNet's training images, as torchvision's weights were trained with; red, green, blue.
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
+# Mean and standard deviation of red, green and blue, of values in [0, 1].
+Colours = tuple[tuple[float, float, float], tuple[float, float, float]]
+# Of ImageNet's training images, as torchvision's weights were trained with.
+IMAGENET_COLOURS: Final[Colours] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+CIFAR10_COLOURS: Final[Colours] = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 
 
-def normalise(images: Tensor) -> Tensor:
+def normalise(images: Tensor, colours: Colours) -> Tensor:
     """Return images with channels first, scaled to [0, 1] and then standardised.
 
     Args:
         images: uint8, shape [batch, height, width, 3].
+        colours: Of the training images.
 
     Returns:
         float32, shape [batch, 3, height, width], in channels-last memory format.
     """
     x = images.permute(0, 3, 1, 2).to(torch.float32)
-    mean, std = (torch.tensor(of, device=x.device).view(3, 1, 1) for of in (MEAN, STD))
+    mean, std = (torch.tensor(of, device=x.device).view(3, 1, 1) for of in colours)
     return x.sub_(255 * mean).div_(255 * std)
 
 

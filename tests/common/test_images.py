@@ -1,7 +1,9 @@
 import numpy as np
+import pytest
 import torch
-from imagenet_resnet.images import MEAN, STD, crop_and_flip, normalise
 from torchvision import transforms
+
+from common.images import CIFAR10_COLOURS, IMAGENET_COLOURS, crop_and_flip, normalise
 
 
 def random_images(*shape):
@@ -9,10 +11,11 @@ def random_images(*shape):
     return torch.from_numpy(rng.integers(0, 256, shape, dtype=np.uint8))
 
 
-def test_normalised_images_are_those_of_torchvision():
+@pytest.mark.parametrize("colours", [IMAGENET_COLOURS, CIFAR10_COLOURS])
+def test_normalised_images_are_those_of_torchvision(colours):
     images = random_images(5, 6, 7, 3)
-    reference = transforms.Compose([transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
-    found = normalise(images)
+    reference = transforms.Compose([transforms.ToTensor(), transforms.Normalize(*colours)])
+    found = normalise(images, colours)
     assert found.dtype == torch.float32
     assert found.is_contiguous(memory_format=torch.channels_last)
     expected = torch.stack([reference(image.numpy()) for image in images])
@@ -21,10 +24,10 @@ def test_normalised_images_are_those_of_torchvision():
 
 
 def test_mean_and_deviation_are_those_of_torchvisions_weights():
-    preset = transforms.Normalize(MEAN, STD)
-    assert (preset.mean, preset.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    of_mean = torch.tensor(MEAN).mul(255).round().to(torch.uint8).expand(1, 2, 2, 3)
-    assert normalise(of_mean).abs().max() < 0.01
+    mean, std = IMAGENET_COLOURS
+    assert (mean, std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    of_mean = torch.tensor(mean).mul(255).round().to(torch.uint8).expand(1, 2, 2, 3)
+    assert normalise(of_mean, IMAGENET_COLOURS).abs().max() < 0.01
 
 
 def views_of(image, border):

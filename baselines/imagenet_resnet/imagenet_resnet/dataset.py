@@ -1,7 +1,7 @@
 """Images, or what the frozen layers make of them, split over clients."""
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,16 +12,18 @@ from torch import Tensor, nn
 
 from common.data import ImageDataset, load_images
 from common.data.arrays import ChosenRows
+from common.images import IMAGENET_COLOURS, crop_and_flip, normalise
 from common.inputs import Inputs, OnDisk
 from common.partition import Partition, label_schemes, realise
 from common.randomness import Purpose, generator
 from imagenet_resnet.config import ImageNetConfig
 from imagenet_resnet.features import trunk_features
-from imagenet_resnet.images import crop_and_flip, normalise
 from imagenet_resnet.model import make_model, trunk_output_shape
 from imagenet_resnet.weights import fingerprint
 
 Labels = NDArray[np.int64]
+
+_normalise = partial(normalise, colours=IMAGENET_COLOURS)
 
 # Part of the cache's key: to be counted up when the same images and layers get other features.
 _FEATURES: Final = 1
@@ -61,7 +63,7 @@ class FederatedImages:
         examples = self.partition.client(client)
 
         def augmented(images: Tensor) -> Tensor:
-            return normalise(crop_and_flip(images, rng))
+            return _normalise(crop_and_flip(images, rng))
 
         prepare = augmented if self.augments else self._prepare
         inputs = OnDisk(self.images.x_train, examples, device, prepare)
@@ -80,7 +82,7 @@ class FederatedImages:
         return OnDisk(self.images.x_test, examples, device, self._prepare), y
 
     def _prepare(self, stored: Tensor) -> Tensor:
-        return stored if self.has_features else normalise(stored)
+        return stored if self.has_features else _normalise(stored)
 
 
 def load_dataset(config: ImageNetConfig) -> FederatedImages:
@@ -156,7 +158,7 @@ def _through_trunk(config: ImageNetConfig, images: ImageDataset) -> ImageDataset
         return make_model(config, images.num_classes).trunk.to(device)
 
     def features_of(x: ChosenRows) -> ChosenRows:
-        all_images = OnDisk(ChosenRows(x.stored), np.arange(len(x.stored)), device, normalise)
+        all_images = OnDisk(ChosenRows(x.stored), np.arange(len(x.stored)), device, _normalise)
         key = "-".join([*trunk, _name_in_cache(x.stored)])
         return ChosenRows(trunk_features(make_trunk, all_images, shape, key), x.rows)
 

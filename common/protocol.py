@@ -14,6 +14,8 @@ NUM_EXAMPLES: Final = "num-examples"
 # SCAFFOLD's: c in a message, c_k in a client's state; c_k+ - c_k in a reply.
 CONTROL_VARIATE: Final = "control-variate"
 CONTROL_VARIATE_CHANGE: Final = "control-variate-change"
+# An encoded update (common.compression.wire) in a reply: what ARRAYS lacks there is in it.
+UPDATE: Final = "update"
 
 
 @dataclass(frozen=True)
@@ -54,15 +56,17 @@ def train_reply(
     num_examples: int,
     metrics: Mapping[str, float] = MappingProxyType({}),
     control_variate_change: ArrayRecord | None = None,
+    update: ArrayRecord | None = None,
 ) -> Message:
     """Answer with a client's model and n_k, the number of examples it was trained on.
 
     Args:
         message: What the server asked.
-        w_k: The model.
+        w_k: The model; what is in ``update`` is not in it.
         num_examples: n_k.
         metrics: What the client measured of its own model, by name, such as "test-accuracy".
         control_variate_change: c_k+ - c_k of SCAFFOLD, None in any other algorithm.
+        update: w_k - w_t, encoded; None if the whole model is in ``w_k``.
     """
     record = MetricRecord({NUM_EXAMPLES: num_examples})
     for name, value in metrics.items():
@@ -70,6 +74,8 @@ def train_reply(
     content = RecordDict({ARRAYS: w_k, METRICS: record})
     if control_variate_change is not None:
         content[CONTROL_VARIATE_CHANGE] = control_variate_change
+    if update is not None:
+        content[UPDATE] = update
     return Message(content, reply_to=message)
 
 

@@ -24,6 +24,9 @@ class Purpose(IntEnum):
     BATCH_ORDER = 7
     SHARED_MODEL = 8
     AUGMENTATION = 9
+    BANDWIDTH = 10
+    COMPRESSION = 11
+    GRADIENT_COMPRESSION = 12
 
 
 def _seed_sequence(seed: int, purpose: Purpose, round: int, client: int) -> np.random.SeedSequence:

@@ -3,8 +3,9 @@
 What FedProx changes is in :mod:`common.strategy.fedprox`.
 """
 
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Final, Literal, Required, TypedDict
@@ -36,6 +37,9 @@ class RoundTraffic:
         failed: Why a client was left out of the mean, by partition id.
         bytes_up: Bytes of the records received from clients, summed over clients.
         bytes_down: Bytes of the records sent to clients, summed over clients.
+        client_bytes_up: The same of each client, parallel to ``clients``; 0 of one that was not
+            asked or did not reply.
+        client_bytes_down: The same of what each client was sent.
     """
 
     clients: list[int]
@@ -43,6 +47,27 @@ class RoundTraffic:
     failed: dict[int, str] = field(default_factory=dict)
     bytes_up: int = 0
     bytes_down: int = 0
+    client_bytes_up: list[int] = field(init=False)
+    client_bytes_down: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin the lists of bytes with nothing for each client."""
+        self.client_bytes_up = [0] * len(self.clients)
+        self.client_bytes_down = [0] * len(self.clients)
+
+    def count_up(self, client: int, num_bytes: int) -> None:
+        """Count what a client of the cohort replied with."""
+        self.bytes_up += num_bytes
+        self.client_bytes_up[bisect_left(self.clients, client)] += num_bytes
+
+    def count_down(self, client: int, num_bytes: int) -> None:
+        """Count what a client of the cohort was sent."""
+        self.bytes_down += num_bytes
+        self.client_bytes_down[bisect_left(self.clients, client)] += num_bytes
+
+
+# Turns a round's traffic into further measures, by name.
+TrafficMeasure = Callable[[RoundTraffic], Mapping[str, float]]
 
 
 class FedAvgOptions(TypedDict, total=False):
@@ -57,6 +82,7 @@ class FedAvgOptions(TypedDict, total=False):
     measure_drift: bool
     measure_divergence: bool
     client_metrics: Sequence[str]
+    measure_traffic: TrafficMeasure | None
 
 
 class FedAvg(Strategy):
@@ -81,12 +107,14 @@ class FedAvg(Strategy):
             (:func:`common.strategy.drift.divergence`), for which all of them are held at once.
         client_metrics: Names of the numbers that every client must report of its model
             (:class:`common.strategy.client_metrics.ClientMetrics`).
+        measure_traffic: Computes measures of the bytes of a round, such as what they take on a
+            link.
 
     Attributes:
         mu: Coefficient of the proximal term in the round last configured.
         traffic: Of the round last configured.
-        measures: Of the models in the mean last aggregated, by name in rounds.jsonl; None for what
-            they do not define.
+        measures: Of the round last aggregated, by name in rounds.jsonl; None for what is not
+            defined by its models.
 
     Raises:
         UserInputError: Every client of a cohort would be dropped.
@@ -106,6 +134,7 @@ class FedAvg(Strategy):
         measure_drift: bool = False,
         measure_divergence: bool = False,
         client_metrics: Sequence[str] = (),
+        measure_traffic: TrafficMeasure | None = None,
     ) -> None:
         self.nodes = nodes
         self.num_examples = num_examples
@@ -118,6 +147,7 @@ class FedAvg(Strategy):
         self.measure_drift = measure_drift
         self.measure_divergence = measure_divergence
         self.client_metrics = client_metrics
+        self.measure_traffic = measure_traffic
         self.mu = 0.0
         self.traffic = RoundTraffic([], [])
         self.measures: dict[str, float | None] = {}
@@ -138,6 +168,19 @@ class FedAvg(Strategy):
     def content(self, instruction: TrainInstruction, w_global: ArrayRecord) -> RecordDict:
         """Return what a client is sent that is to train: the model and what it is asked for."""
         return instruction.to_content(w_global)
+
+    def read_model(self, reply: Message, w_global: ArrayRecord, n_k: int) -> ArrayRecord:
+        """Return the model w_k of a client that answered as asked.
+
+        Args:
+            reply: The client's.
+            w_global: The model that it started from, whose keys, shapes and types w_k has.
+            n_k: Examples of the client.
+
+        Raises:
+            BadReplyError: There is none that can be averaged.
+        """
+        return read_reply(reply, w_global, n_k, self.aggregation.broadcast_only)
 
     def take(self, reply: Message, weight: int) -> None:
         """Take what a client sent beside its model and metrics; FedAvg has no use for it.
@@ -201,7 +244,7 @@ class FedAvg(Strategy):
         self._sent = sorted(instructions)
         for client, instruction in instructions.items():
             content = self.content(instruction, arrays)
-            self.traffic.bytes_down += count_bytes(content)
+            self.traffic.count_down(client, count_bytes(content))
             messages.append(Message(content, self.nodes[client], MessageType.TRAIN))
         return messages
 
@@ -220,10 +263,10 @@ class FedAvg(Strategy):
         models: list[ArrayRecord] = []
         for client, reply in self._in_order(replies):
             if not reply.has_error():
-                self.traffic.bytes_up += count_bytes(reply.content)
+                self.traffic.count_up(client, count_bytes(reply.content))
             n_k = self.num_examples[client]
             try:
-                w_k = read_reply(reply, self._w_global, n_k, self.aggregation.broadcast_only)
+                w_k = self.read_model(reply, self._w_global, n_k)
                 reported = read_metrics(reply, self.client_metrics) if n_k > 0 else {}
                 self.take(reply, self.aggregation.weight(n_k))
             except BadReplyError as error:
@@ -243,6 +286,8 @@ class FedAvg(Strategy):
         if self.measure_divergence:
             self.measures |= divergence(self._w_global, models, parameters)
         self.measures |= metrics.result()
+        if self.measure_traffic:
+            self.measures |= self.measure_traffic(self.traffic)
         return self.aggregation.next_model(self._w_global, w_mean), None
 
     def _in_order(self, replies: Iterable[Message]) -> Iterator[tuple[int, Message]]:

@@ -32,20 +32,51 @@ def read_reply(
             missing or an extra tensor, another shape or type, a value that is not finite, or
             another number of examples.
     """
+    w_k = read_sent(reply, n_k)
+    require_model(w_k, w_global, broadcast_only)
+    return w_k
+
+
+def read_sent(reply: Message, n_k: int) -> ArrayRecord:
+    """Return the tensors that a client sent, which may be those of any model.
+
+    Args:
+        reply: The client's reply.
+        n_k: The client's examples, which it must report, for they are its weight.
+
+    Raises:
+        BadReplyError: The client raised or did not reply, or sent no tensors, or another n_k.
+    """
     if reply.has_error():
         raise BadReplyError(reply.error.reason or "it gave no reason")
-    w_k = reply.content.array_records.get(ARRAYS)
+    sent = reply.content.array_records.get(ARRAYS)
     metrics = reply.content.metric_records.get(METRICS)
-    if w_k is None or metrics is None:
-        raise BadReplyError(f"its reply has no {ARRAYS if w_k is None else METRICS!r}")
+    if sent is None or metrics is None:
+        raise BadReplyError(f"its reply has no {ARRAYS if sent is None else METRICS!r}")
     reported = metrics.get(NUM_EXAMPLES)
     if type(reported) is not int or reported != n_k:
         raise BadReplyError(f"it reports {reported!r:.50} examples, but has {n_k}")
+    return sent
+
+
+def require_model(
+    w_k: ArrayRecord, w_global: ArrayRecord, broadcast_only: Collection[str] = ()
+) -> None:
+    """Refuse a model that cannot be averaged.
+
+    Args:
+        w_k: A client's.
+        w_global: The model of the round: a client's has its keys, shapes and types.
+        broadcast_only: Keys of ``w_global`` that a client's model must lack.
+
+    Raises:
+        BadReplyError: A missing or an extra tensor, another shape or type, or a value that is not
+            finite.
+    """
     _require_the_tensors(w_k, w_global, broadcast_only)
     for key, w in w_global.items():
         if key in w_k:
             _require_usable(key, w_k, w.dtype, tuple(w.shape))
-    return w_k
 
 
 def read_metrics(reply: Message, names: Sequence[str]) -> dict[str, float]:

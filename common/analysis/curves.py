@@ -13,13 +13,16 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from common.analysis.statistics import estimate
-from common.analysis.style import COLOURS, flowerbed_style
+from common.analysis.style import (
+    flowerbed_style,
+    legend_below,
+    line_style,
+    save_figure,
+    set_heading,
+)
 
 Floats = NDArray[np.float64]
 
-# Arms that coincide stay visible: an earlier one is drawn wider, a later one over it.
-_WIDTHS: Final = (2.4, 1.2, 1.5)
-_LINES: Final = ("-", "--", "-")
 # What other arms are compared with has no colour.
 _REFERENCES: Final = ((0, (6, 2)), (0, (6, 2, 1, 2)), (0, (3, 2)), (0, (6, 2, 1, 2, 1, 2)))
 # A quantity whose values span more than this many times the smallest is drawn in logarithms.
@@ -77,9 +80,9 @@ def plot_panels(rows: Sequence[Sequence[Panel]], path: Path, title: str = "") ->
     styles = _styles([panel for row in rows for panel in row])
     columns = len(rows[0])
     shape = (len(rows), columns) if columns > 1 else (1, len(rows))
-    width = 3.4 * shape[1] + 0.6
     with flowerbed_style():
-        figure = Figure(figsize=(width, 2.7 * shape[0] + 0.9), layout="constrained")
+        size = (3.4 * shape[1] + 0.6, 2.7 * shape[0] + 0.9)
+        figure = Figure(figsize=size, layout="constrained")
         share: Literal["row", "none"] = "row" if columns > 1 else "none"
         grid = figure.subplots(*shape, sharex="all", sharey=share, squeeze=False)
         for axes, panels in zip(grid.reshape(len(rows), columns), rows, strict=True):
@@ -97,14 +100,9 @@ def plot_panels(rows: Sequence[Sequence[Panel]], path: Path, title: str = "") ->
         handles = [Line2D([], [], label=name, **style) for name, style in styles.items()]
         if has_published:
             handles.append(Line2D([], [], label="published", **_published_style("0.3")))
-        ncols = _legend_columns(width, handles)
-        # Matplotlib fills a legend column by column.
-        in_rows = [handle for column in range(ncols) for handle in handles[column::ncols]]
-        figure.legend(handles=in_rows, loc="outside lower center", ncols=ncols)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=12)
-        # Without what the file would tell of the day and of the library's version.
-        metadata = {"Date": None, "Creator": None} if path.suffix == ".svg" else {"Software": None}
-        figure.savefig(path, metadata=metadata)
+        legend_below(figure, handles)
+        set_heading(figure, title)
+        save_figure(figure, path)
 
 
 def _draw(axis: Axes, panel: Panel, styles: Mapping[str, Mapping[str, Any]]) -> None:
@@ -128,12 +126,6 @@ def _draw(axis: Axes, panel: Panel, styles: Mapping[str, Mapping[str, Any]]) -> 
             axis.plot(*panel.published[name], **_published_style(style["color"]))
 
 
-def _legend_columns(width: float, handles: Sequence[Line2D]) -> int:
-    """Return how many entries fit beside each other, given the figure's width in inches."""
-    longest = max(len(str(handle.get_label())) for handle in handles)
-    return max(1, min(len(handles), int(width / (0.6 + 0.085 * longest))))
-
-
 def _published_style(colour: str) -> dict[str, Any]:
     return {"color": colour, "linestyle": ":", "linewidth": 0.9}
 
@@ -148,7 +140,7 @@ def _styles(panels: Sequence[Panel]) -> dict[str, dict[str, Any]]:
     most = max(counts.values())
     references = [name for name, count in counts.items() if name in named or count == 1 < most]
     others = [name for name in counts if name not in references]
-    return {name: _style(position) for position, name in enumerate(others)} | {
+    return {name: line_style(position) for position, name in enumerate(others)} | {
         name: _reference_style(position) for position, name in enumerate(references)
     }
 
@@ -159,14 +151,6 @@ def _reference_style(position: int) -> dict[str, Any]:
         "color": str(grey),
         "linestyle": _REFERENCES[position % len(_REFERENCES)],
         "linewidth": 1.2,
-    }
-
-
-def _style(position: int) -> dict[str, Any]:
-    return {
-        "color": COLOURS[position % len(COLOURS)],
-        "linestyle": _LINES[position % len(_LINES)],
-        "linewidth": _WIDTHS[position % len(_WIDTHS)],
     }
 
 

@@ -3,10 +3,10 @@
 Importing this is quick, so that a command can refuse its arguments before it waits for pandas.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from common.experiment.config import ExperimentConfig
 from common.replication.compared_keys import ArmKeys, PanelKeys
@@ -14,12 +14,31 @@ from common.replication.metrics import Metric
 
 if TYPE_CHECKING:
     from common.analysis.results import Results
+    from common.replication.comparison import Panels
 
 Statistic = Literal["best", "last", "tail_mean", "bytes_up", "bytes_down"]
 
 
 def _no_parts(stored: "Mapping[str, Results]") -> Mapping[str, str]:
     return {}
+
+
+class MoreFigure(NamedTuple):
+    """A figure that a baseline has beside the learning curves of an experiment.
+
+    Attributes:
+        name: What its file is called beside the experiment, which is EXPERIMENT.NAME.png.
+        title: What it shows, as a page says it.
+        draw: Draws it to a file, whose suffix says the format.
+    """
+
+    name: str
+    title: str
+    draw: Callable[[Path], None]
+
+
+def _no_figures(panels: "Panels", heading: str) -> Sequence[MoreFigure]:
+    return ()
 
 
 @dataclass(frozen=True)
@@ -63,6 +82,8 @@ class Replication:
             where one of them is a reference of a single round.
         more_parts: Turns stored results, by experiment, into further parts of the pages, by name.
             Its module should not import pandas itself.
+        more_figures: Turns the panels of an experiment, and the heading that its figure has, into
+            further figures; the same applies.
     """
 
     package: str
@@ -75,6 +96,7 @@ class Replication:
     page: Path
     also_differ: frozenset[str] = frozenset()
     more_parts: "Callable[[Mapping[str, Results]], Mapping[str, str]]" = _no_parts
+    more_figures: "Callable[[Panels, str], Sequence[MoreFigure]]" = _no_figures
 
     @property
     def compared_keys(self) -> list[str]:

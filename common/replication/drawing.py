@@ -1,11 +1,11 @@
-"""The figure of a comparison: what was measured over rounds."""
+"""The figures of a comparison: what was measured over rounds, and those of the baseline."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from common.analysis.curves import Panel, plot_panels
 from common.replication.comparison import Panels, arm_keys_of, by_metric
-from common.replication.definition import Replication
+from common.replication.definition import MoreFigure, Replication
 from common.replication.metrics import Metric
 from common.replication.published import published_curve
 
@@ -27,14 +27,23 @@ def draw(
         changed: Keys, with their values, in which the runs differ from the experiment: the title
             tells them, and published curves, which are not of such runs, are left out.
     """
-    figures = replication.figures
-    title = figures[experiment].title if experiment in figures else ""
-    if changed:
-        title = f"{title}, but {' '.join(changed)}"
     overlay = "" if changed else experiment
     shown = by_metric(panels, replication.metrics)
     rows = [_row(replication, arms, overlay, metric) for metric, arms in shown.items()]
-    plot_panels(rows, path, title)
+    plot_panels(rows, path, _heading(replication, experiment, changed))
+
+
+def more_figures(
+    replication: Replication, panels: Panels, experiment: str, changed: Sequence[str] = ()
+) -> Sequence[MoreFigure]:
+    """Return the figures of the baseline's own; the arguments are those of :func:`draw`."""
+    return replication.more_figures(panels, _heading(replication, experiment, changed))
+
+
+def _heading(replication: Replication, experiment: str, changed: Sequence[str]) -> str:
+    figures = replication.figures
+    title = figures[experiment].title if experiment in figures else ""
+    return f"{title}, but {' '.join(changed)}" if changed else title
 
 
 def _row(replication: Replication, panels: Panels, overlay: str, metric: Metric) -> list[Panel]:

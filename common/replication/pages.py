@@ -13,6 +13,7 @@ from common.analysis.verdicts import Finding, audit, write_claims_json
 from common.durable import write_atomically
 from common.replication.comparison import compare
 from common.replication.definition import Replication
+from common.replication.drawing import more_figures
 from common.replication.tables import tables
 
 
@@ -60,26 +61,33 @@ def fill(replication: Replication, stored: Mapping[str, Results], judged: Judged
 def figure_part(
     replication: Replication, experiment: str, folder: Path, results: Results | None
 ) -> str:
-    """Return what a page says of an experiment: command, cost, figure and tables.
+    """Return what a page says of an experiment: command, cost, figures and tables.
 
     Args:
         replication: Has the experiment's figure.
         experiment: Its name.
-        folder: That of the page, from which it refers to the figure.
+        folder: That of the page, from which it refers to the figures.
         results: Its stored runs; None if there are none.
     """
     figure = replication.figures[experiment]
     command = f"```bash\n{replication.command.format(experiments=experiment)}\n```"
     if results is None:
         return f"{figure.question}\n\n{command}\n\nNot run yet: there are no stored results."
-    picture = os.path.relpath(replication.results / f"{experiment}.png", folder)
+    panels = compare(replication, results)
+    pictures = {f"{experiment}.png": figure.title} | {
+        f"{experiment}.{more.name}.png": more.title
+        for more in more_figures(replication, panels, experiment)
+    }
     return "\n\n".join(
         [
             figure.question,
             command,
             _cost(results),
-            f"![{figure.title}]({picture})",
-            tables(replication, compare(replication, results), experiment).markdown,
+            *(
+                f"![{title}]({os.path.relpath(replication.results / file, folder)})"
+                for file, title in pictures.items()
+            ),
+            tables(replication, panels, experiment).markdown,
         ]
     )
 

@@ -18,7 +18,7 @@ from common.experiment.run_files import CHANGEABLE
 from common.replication import pages
 from common.replication.comparison import Panels, compare
 from common.replication.definition import Replication
-from common.replication.drawing import draw
+from common.replication.drawing import draw, more_figures
 from common.replication.tables import Tables, tables
 
 
@@ -34,7 +34,8 @@ def report_runs(
     Args:
         replication: What they are runs of.
         folders: Hold the runs.
-        output: Takes EXPERIMENT.png, EXPERIMENT.svg, table.md and table.tex.
+        output: Takes EXPERIMENT.png, EXPERIMENT.svg, the baseline's further figures, table.md and
+            table.tex.
         experiment: Gives the figure its title and published curves; any other name gives none.
         changed: Keys, with their values, in which the runs differ from the experiment.
 
@@ -70,6 +71,8 @@ def _write(
         output.mkdir(parents=True, exist_ok=True)
         for suffix in ("png", "svg"):
             draw(replication, panels, experiment, output / f"{experiment}.{suffix}", changed)
+            for figure in more_figures(replication, panels, experiment, changed):
+                figure.draw(output / f"{experiment}.{figure.name}.{suffix}")
         (output / "table.md").write_text(f"{made.markdown}\n", encoding="utf-8")
         (output / "table.tex").write_text(f"{made.latex}\n", encoding="utf-8")
     except OSError as error:
@@ -105,10 +108,14 @@ def rebuild(replication: Replication) -> None:
     judged = pages.judge(replication, stored)
     folder = replication.results
     for name in replication.figures:
+        for file in folder.glob(f"{name}.*.png"):
+            file.unlink()
         if name in stored:
             panels = compare(replication, stored[name])
             with telling(folder):
                 draw(replication, panels, name, folder / f"{name}.png")
+                for figure in more_figures(replication, panels, name):
+                    figure.draw(folder / f"{name}.{figure.name}.png")
             latex = tables(replication, panels, name).latex
             write_atomically(folder / f"{name}.tex", f"{latex}\n".encode())
             print(f"{name}: {len(stored[name].runs)} runs")

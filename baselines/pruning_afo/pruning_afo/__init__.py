@@ -1,0 +1,1 @@
+"""Gradient compression, model pruning and adaptive federated optimisation on CIFAR-10."""

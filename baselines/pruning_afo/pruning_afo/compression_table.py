@@ -7,15 +7,15 @@ import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Final, Literal
 
 from common.analysis.tables import markdown_table
 
-STORED: Final = Path(__file__).parents[1] / "results" / "compression_ratio.csv"
-
 Part = Literal["positions", "payload"]
 
-_SPARSIFIERS: Final = {"top_k": "top-k of each tensor", "global_top_k": "top-k of all"}
+CHEAPEST: Final = "cheapest"
+
+_SPARSIFIERS: Final = {"top_k": "top-k of each tensor", "global_top_k": "top-k of all tensors"}
 _NOT_MEASURED: Final = "Not measured yet: there is no stored result."
 
 
@@ -28,12 +28,12 @@ class Weight:
         sparsifier: What chose the entries that are sent.
         density: The share of them.
         part: The positions of all tensors by themselves, or the whole payload.
-        form: Of positions, their coding, ``cheapest`` for that of each tensor; of a payload, the
-            quantiser.
+        form: Of positions, their coding, ``CHEAPEST`` for the cheapest of each tensor; of a
+            payload, the quantiser.
         num_bytes: What it weighs.
-        bound: Bytes that it weighs at least if all positions are equally likely
+        bound: Bytes that it weighs at least if positions are as good as random
             (:mod:`common.compression.entropy`).
-        dense_bytes: What the update weighs in float32.
+        dense_bytes: What the whole update weighs in float32.
     """
 
     round: int
@@ -45,30 +45,29 @@ class Weight:
     bound: float
     dense_bytes: int
 
-    @property
-    def update(self) -> tuple[int, str, float]:
-        """What was sent, in whatever form."""
-        return self.round, self.sparsifier, self.density
 
-    @classmethod
-    def of(cls, row: dict[str, str]) -> Self:
-        """Read a row of the stored file."""
-        return cls(**{field.name: field.type(row[field.name]) for field in fields(cls)})
+def compression_parts(results: Path) -> dict[str, str]:
+    """Return the part "compression_ratio" of the pages.
+
+    Args:
+        results: The folder of stored results.
+    """
+    file = results / "compression_ratio.csv"
+    return {"compression_ratio": tables(load(file)) if file.exists() else _NOT_MEASURED}
 
 
 def store(weights: Iterable[Weight], file: Path) -> None:
     """Keep a measurement as CSV."""
-    with file.open("w", newline="") as stream:
-        writer = csv.DictWriter(
-            stream, [field.name for field in fields(Weight)], lineterminator="\n"
-        )
+    names = [field.name for field in fields(Weight)]
+    with file.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, names, lineterminator="\n")
         writer.writeheader()
         writer.writerows(asdict(weight) for weight in weights)
 
 
 def load(file: Path) -> list[Weight]:
-    """Read what :func:`store` kept."""
-    with file.open(newline="") as stream:
+    """Return what :func:`store` kept."""
+    with file.open(encoding="utf-8", newline="") as stream:
         return [
             Weight(
                 round=int(row["round"]),
@@ -82,3 +81,70 @@ def load(file: Path) -> list[Weight]:
             )
             for row in csv.DictReader(stream)
         ]
+
+
+def tables(weights: Sequence[Weight]) -> str:
+    """Return what positions and what payloads weigh, as two tables in Markdown."""
+    positions = [weight for weight in weights if weight.part == "positions"]
+    payloads = [weight for weight in weights if weight.part == "payload"]
+    return "\n\n".join(
+        [
+            "Positions of the entries that are sent, in kB by coding, each as a multiple of what "
+            "they must weigh if all positions are equally likely:",
+            markdown_table(
+                ["round", "sent", "must weigh", *_forms(positions)],
+                [
+                    [*_name(row[0]), _kilobytes(row[0].bound), *map(_with_quotient, row)]
+                    for row in _by_update(positions)
+                ],
+                left=(0, 1),
+            ),
+            "Whole payloads, in kB by the form of the values, how many times less that is than the "
+            f"{weights[0].dense_bytes / 1e6:.2f} MB of the update in float32, and as a multiple of "
+            "what they must weigh:",
+            markdown_table(
+                ["round", "sent", *(_payload_header(payloads))],
+                [
+                    [*_name(row[0]), *(cell for weight in row for cell in _payload_cells(weight))]
+                    for row in _by_update(payloads)
+                ],
+                left=(0, 1),
+            ),
+        ]
+    )
+
+
+def _by_update(weights: Iterable[Weight]) -> list[list[Weight]]:
+    """Return the forms of each update."""
+    rows: dict[tuple[int, str, float], list[Weight]] = {}
+    for weight in weights:
+        rows.setdefault((weight.round, weight.sparsifier, weight.density), []).append(weight)
+    return list(rows.values())
+
+
+def _forms(weights: Iterable[Weight]) -> list[str]:
+    return list(dict.fromkeys(weight.form for weight in weights))
+
+
+def _name(weight: Weight) -> tuple[str, str]:
+    return str(weight.round), f"{100 * weight.density:g} %, {_SPARSIFIERS[weight.sparsifier]}"
+
+
+def _payload_header(payloads: Iterable[Weight]) -> list[str]:
+    return [cell for form in _forms(payloads) for cell in (form, "times less", "of the bound")]
+
+
+def _payload_cells(weight: Weight) -> tuple[str, str, str]:
+    return (
+        _kilobytes(weight.num_bytes),
+        f"{weight.dense_bytes / weight.num_bytes:.1f}",
+        f"{weight.num_bytes / weight.bound:.3f}",
+    )
+
+
+def _with_quotient(weight: Weight) -> str:
+    return f"{_kilobytes(weight.num_bytes)} ({weight.num_bytes / weight.bound:.2f})"
+
+
+def _kilobytes(num_bytes: float) -> str:
+    return f"{num_bytes / 1e3:,.1f}"

@@ -88,10 +88,11 @@ class FedDst(PrunedFedAvg):
             mask = mask_of_record(record, self._mask.shapes)
         except ValueError as error:
             raise BadReplyError(f"its {MASK!r} {error}") from None
-        for name, count in mask.counts.items():
-            if count != self._mask.counts[name]:
+        kept, must = mask.counts, self._mask.counts
+        for name, count in kept.items():
+            if count != must[name]:
                 raise BadReplyError(
-                    f"its {MASK!r} keeps {count} entries of {name!r}, not {self._mask.counts[name]}"
+                    f"its {MASK!r} keeps {count} entries of {name!r}, not {must[name]}"
                 )
         return mask
 
@@ -129,10 +130,13 @@ class FedDst(PrunedFedAvg):
     def _next_mask(self, server_round: int, w: Tensors, update: Tensors) -> Mask:
         if server_round == self._rounds.start:
             return keep_per_layer(self._mask, w, self._counts)
+        return keep_per_layer(self._trained(), w, self._counts)
+
+    def _trained(self) -> Mask:
+        """Return the entries that a client kept; those of before, if masks did not change."""
         if not self._holders:
             return self._mask
-        held = Mask({name: holders > 0 for name, holders in self._holders.items()})
-        return keep_per_layer(held, w, self._counts)
+        return Mask({name: holders > 0 for name, holders in self._holders.items()})
 
 
 def readjusted_share(progress: float, alpha: float) -> float:

@@ -13,7 +13,9 @@ from pruning_afo.masks import Mask, mask_of_indices
 Tensors = Mapping[str, NDArray[Any]]
 
 
-def score_entries(importance: Importance, w: Tensors, update: Tensors) -> dict[str, NDArray[np.float32]]:
+def score_entries(
+    importance: Importance, w: Tensors, update: Tensors
+) -> dict[str, NDArray[np.float32]]:
     """Return numbers whose magnitudes say how much the entries of a model matter.
 
     - weight: w (magnitude pruning, such as in Zhu & Gupta 2017, arXiv 1710.01878).

@@ -38,5 +38,5 @@ def learning_rate_at(round: int, num_rounds: int, initial: float, steps: str) ->
     Raises:
         ValueError: ``steps`` is none.
     """
-    taken = sum(round > share * num_rounds for share in parse_steps(steps))
+    taken = sum(round / num_rounds > share for share in parse_steps(steps))
     return initial * _FACTOR**taken

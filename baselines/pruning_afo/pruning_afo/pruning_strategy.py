@@ -92,6 +92,10 @@ class PrunedFedAvg(FedAvg):
         """Return the mean model of a round, given that in which pruned entries count as 0."""
         return w_mean
 
+    def _trained(self) -> Mask:
+        """Return the entries that clients trained in a round: the mask of the round."""
+        return self._mask
+
     def _mask_of(self, reply: Message) -> Mask:
         """Return the mask of a client's model.
 
@@ -108,7 +112,7 @@ class PrunedFedAvg(FedAvg):
         """Do what FedAvg does, with a model that is encoded here, once."""
         if server_round == 1 and self._rounds.start == 0:
             self._mask = self._next_mask(0, self._prunable(arrays), {})
-            arrays = self._pruned(arrays)
+            arrays = self._masked(arrays, self._mask)
         self._model_records = self._encode(arrays)
         self._asked = self._task(server_round)
         if self._asked != PruningTask():
@@ -170,16 +174,18 @@ class PrunedFedAvg(FedAvg):
             ClientFailedError: As for FedAvg.
         """
         arrays, _ = super().aggregate_train(server_round, replies)
+        # A server optimiser's momentum moves what was pruned lately, too.
+        arrays = self._masked(arrays, self._trained())
         before = self._mask
         if self._rounds.is_due(server_round):
-            w = self._prunable(self._pruned(arrays))
-            self._mask = self._next_mask(server_round, w, self._update())
+            self._mask = self._next_mask(server_round, self._prunable(arrays), self._update())
+            arrays = self._masked(arrays, self._mask)
         self._w_mean = ArrayRecord()  # It is large, and of no more use.
         self.measures |= {
             "model_density": self._mask.density,
             "mask_change": self._mask.difference(before) / self._mask.size,
         }
-        return self._pruned(arrays), None
+        return arrays, None
 
     def _see(self, w_mean: ArrayRecord) -> ArrayRecord:
         self._w_mean = self._mean(w_mean)
@@ -192,14 +198,11 @@ class PrunedFedAvg(FedAvg):
     def _prunable(self, arrays: ArrayRecord) -> Tensors:
         return {key: view(arrays[key]) for key in self._mask.is_kept}
 
-    def _pruned(self, arrays: ArrayRecord) -> ArrayRecord:
-        """Return a model with the entries that the mask prunes set to 0.
-
-        They may be others before: the momentum of a server optimiser moves what was pruned lately.
-        """
-        if self._mask.density == 1:
+    def _masked(self, arrays: ArrayRecord, mask: Mask) -> ArrayRecord:
+        """Return a model with the entries that a mask prunes set to 0."""
+        if mask.density == 1:
             return arrays
-        pruned = self._mask.apply(self._prunable(arrays))
+        pruned = mask.apply(self._prunable(arrays))
         return ArrayRecord({**arrays, **{key: to_array(w) for key, w in pruned.items()}})
 
     def state(self) -> RecordDict:

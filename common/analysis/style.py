@@ -24,6 +24,8 @@ _LETTER: Final = 0.085
 # Arms that coincide stay visible: an earlier one is drawn wider, a later one over it.
 _WIDTHS: Final = (2.4, 1.2, 1.5)
 _LINES: Final = ("-", "--", "-")
+# Of arms that there is no colour left for.
+_LATER_LINES: Final = (":", "-.", (0, (5, 1, 1, 1, 1, 1)))
 
 _MARGIN: Final = 1.5  # Of a logarithmic axis, as a factor.
 
@@ -55,9 +57,13 @@ def flowerbed_style() -> Iterator[None]:
 
 def line_style(position: int) -> dict[str, Any]:
     """Return what the line of an arm looks like, given its place among the arms."""
+    cycle = position // len(COLOURS)
+    line = (
+        _LATER_LINES[(cycle - 1) % len(_LATER_LINES)] if cycle else _LINES[position % len(_LINES)]
+    )
     return {
         "color": COLOURS[position % len(COLOURS)],
-        "linestyle": _LINES[position % len(_LINES)],
+        "linestyle": line,
         "linewidth": _WIDTHS[position % len(_WIDTHS)],
     }
 

@@ -5,6 +5,9 @@ is multiplied by a factor are larger by that factor, which is divided out of the
 in float32 (Micikevicius et al. 2018, Mixed Precision Training, arXiv 1710.03740, section 3.2). The
 factor is as large as nothing overflows at, and found while training, by the rules of PyTorch's
 GradScaler. bfloat16, with float32's range, needs none of it.
+
+A client's scale begins anew in every round, as its optimiser does. As a rule it is too large at
+first, and steps are skipped until it fits: of a client with few batches these may be most.
 """
 
 from typing import Final

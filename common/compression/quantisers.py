@@ -23,6 +23,8 @@ _FLOAT16_MAX = np.float32(65504)
 _FLOAT16_NORMAL = np.float32(2.0**-14)
 _FLOAT16_VALUES = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
 _BFLOAT16_MAX = np.uint32(0x7F7F0000).view(np.float32)
+# 127 of the next one are infinite.
+_LARGEST_SCALE = np.nextafter(np.finfo(np.float32).max / np.float32(127), np.float32(0))
 # Values that are worked on at once: what is between one step and the next stays in the cache.
 _BLOCK = 1 << 16
 
@@ -144,8 +146,8 @@ class BFloat16(Quantiser):
 class Int8(Quantiser):
     """Whole multiples, from -127 to 127, of a scale: a byte each after 4 bytes for each scale.
 
-    A scale is max |v| / 127, of the values that are sent of the tensor or of each row, rounded up:
-    as a float32 it may be a little more.
+    A scale is max |v| / 127, of the values that are sent of the tensor or of each row, rounded up
+    to a float32.
 
     Args:
         rounding: "nearest", ties to even: by at most half a scale. Or "stochastic", to floor(v /
@@ -179,7 +181,7 @@ class Int8(Quantiser):
             else:
                 scaled += (noise[block] + np.float32(0.5)) * np.float32(2**-16)
                 np.floor(scaled, out=scaled)
-                np.minimum(scaled, 127, out=scaled)
+                np.clip(scaled, -127, 127, out=scaled)
             np.copyto(codes[block], scaled, casting="unsafe")
         return _content(content)
 
@@ -221,7 +223,8 @@ class Sign(Quantiser):
         scale = np.frombuffer(content, "<f4", len(rows))
         packed = np.frombuffer(content, np.uint8, offset=4 * len(rows))
         is_negative = np.unpackbits(packed, count=count, bitorder="little").view(np.int8)
-        return _by_block(lambda bits: (1 - 2 * bits) * scale, is_negative, np.float32)
+        with np.errstate(invalid="ignore"):  # Of a scale that is NaN, the values are, too.
+            return _by_block(lambda bits: (1 - 2 * bits) * scale, is_negative, np.float32)
 
 
 def row_starts(indices: NDArray[np.int64] | None, shape: tuple[int, ...], scale: ScaleOf) -> Rows:
@@ -283,14 +286,16 @@ def _to_bfloat16(values: Values) -> NDArray[np.uint32]:
 def _int8_scales(values: Values, rows: Rows) -> NDArray[np.float32]:
     if not len(rows):
         return np.zeros(0, np.float32)
-    peaks = np.maximum(np.maximum.reduceat(values, rows), -np.minimum.reduceat(values, rows))
+    peaks = np.maximum(
+        np.abs(np.maximum.reduceat(values, rows)), np.abs(np.minimum.reduceat(values, rows))
+    )
     exact = peaks.astype(np.float64) / 127
     scales = exact.astype(np.float32)
     # Rounded down, as tiny ones may be by much or to 0, the peak would be above 127 scales.
+    scales = np.where(scales < exact, np.nextafter(scales, np.float32(np.inf)), scales)
     with np.errstate(over="ignore"):
-        above = np.nextafter(scales, np.float32(np.inf))
-        is_usable = np.isfinite(above * np.float32(127))
-    return np.where((scales < exact) & is_usable, above, scales)
+        is_too_large = np.isinf(scales * np.float32(127))
+    return np.where(is_too_large, _LARGEST_SCALE, scales)
 
 
 def _noise(values: Values, rng: np.random.Generator) -> NDArray[np.uint16]:

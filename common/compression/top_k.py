@@ -77,7 +77,7 @@ def _floor(arrays: Sequence[NDArray[np.float32]], num_entries: int, k: int) -> n
     # The number of sampled entries among the k largest is about binomial: four deviations more.
     expected = k * len(sample) / num_entries
     rank = math.ceil(expected + 4 * math.sqrt(expected) + 4)
-    return _kth_largest(sample, min(rank, len(sample)))
+    return _kth_largest(sample, rank) if rank <= len(sample) else np.uint32(0)
 
 
 def _sampled(num_entries: int, step: int) -> NDArray[np.int64]:

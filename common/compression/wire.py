@@ -136,9 +136,9 @@ def decode(payload: bytes | memoryview, shapes: Shapes) -> dict[str, SparseTenso
             positions[name], start = _decode_positions(content, start, prod(shapes[name]))
         except CodingError as error:
             raise PayloadError(f"has positions of {name!r} that {error}") from None
-    padding = content[start : start + -start % 4]
-    if any(padding):
-        raise PayloadError("has other bytes than zeros before its values")
+    padding = bytes(-start % 4)
+    if content[start : start + len(padding)] != padding:
+        raise PayloadError("is not padded with zeros before its values")
     start += len(padding)
     tensors = {}
     for name in sorted(shapes):

@@ -79,7 +79,9 @@ class CompressedFedAvg(FedAvg):
         self._num_entries += sum(tensor.size for tensor in tensors.values())
         self._num_sent += sum(tensor.count for tensor in tensors.values())
         self._bound += information_bound(tensors, wire.read_quantiser(payload))
-        moved = {key: to_array(_moved(w[key], tensors[key])) for key in encoded}
+        # A sum beyond float32 is infinite, which is refused below.
+        with np.errstate(over="ignore"):
+            moved = {key: to_array(_moved(w[key], tensors[key])) for key in encoded}
         w_k = ArrayRecord({**sent, **moved})
         require_model(w_k, w_global, self.aggregation.broadcast_only)
         return w_k

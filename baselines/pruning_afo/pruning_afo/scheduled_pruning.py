@@ -29,7 +29,8 @@ class ScheduledPruning(PrunedFedAvg):
         num_examples: As for FedAvg.
         shapes: As for :class:`pruning_afo.pruning_strategy.PrunedFedAvg`.
         rounds: After which the model is pruned; 0 is before the first round.
-        importance: What says how much entries matter (:func:`pruning_afo.importance.score_entries`).
+        importance: What says how much entries matter
+            (:func:`pruning_afo.importance.score_entries`).
         density: What is kept in the end of the entries that may be pruned, in (0, 1].
         options: As for :class:`pruning_afo.pruning_strategy.PrunedFedAvg`.
 

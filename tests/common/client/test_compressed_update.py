@@ -200,7 +200,7 @@ def test_what_was_kept_of_something_else_is_refused(residual, momentum):
     client = make_client()
     record = ArrayRecord({key: Array(np.float32(v)) for key, v in residual.items()})
     client.state["residual"] = record
-    with pytest.raises(ValueError, match="^the memory's "):
+    with pytest.raises(ValueError, match=r"^the memory's "):
         encode(ask(Net(0.0, 0.0)), client, Net(1.0, 1.0), ErrorFeedback(EXACT, momentum))
 
 

@@ -211,6 +211,7 @@ def test_momentum_is_refused_by_an_error_feedback_without():
         ErrorFeedback(top_1_of(2)).compress(vector(1, 2), memory, 2, np.random.default_rng(0))
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 @pytest.mark.parametrize("clip_norm", [1.0, math.inf])
 def test_it_names_a_tensor_that_is_not_finite(bad, clip_norm):

@@ -61,10 +61,8 @@ def test_bytes_computed_by_hand():
     assert encoded(Float32(), values[:2]) == "00 00 80 3f 00 00 00 c0"
     assert encoded(Float16(), values) == "00 3c 00 c0 00 00 00 38"
     assert encoded(BFloat16(), values) == "80 3f 00 c0 00 00 00 3f"
-    # A scale of 2 / 127 = 1.0000001 / 63.5, rounded up; 63.5 and 31.75 steps: 63 is odd.
-    scale = np.float32(2 / 127)
-    assert 127.0 * float(scale) >= 2
-    assert encoded(Int8(), values) == scale.tobytes().hex(" ") + " 3f 81 00 20"
+    # A scale of 1/4, then 127, -8, 0 and 1.5 of them, which is a tie.
+    assert encoded(Int8(), array(31.75, -2, 0, 0.375)) == "00 00 80 3e 7f f8 00 02"
     # A scale of 3.5 / 4; of four bits the second.
     assert encoded(Sign(), values) == "00 00 60 3f 02"
 
@@ -75,22 +73,21 @@ def test_no_values_are_no_bytes(quantiser):
     assert through(quantiser, [], NO_ROW).tolist() == []
 
 
-@pytest.mark.parametrize("quantiser", ALL)
 @given(finite)
 @example(array(FLOAT32_MAX, -FLOAT32_MAX))
-def test_what_is_decoded_is_finite(quantiser, values):
-    assert np.isfinite(through(quantiser, values)).all()
+def test_what_is_decoded_is_finite(values):
+    for quantiser in ALL:
+        assert np.isfinite(through(quantiser, values)).all()
 
 
-@pytest.mark.parametrize("quantiser", [q for q in ALL if q.keeps_zero])
-@given(finite, st.integers(0, 2**32), st.data())
-def test_zeros_stay_and_leave_the_others_as_they_are(quantiser, values, seed, data):
+@given(st.sampled_from([q for q in ALL if q.keeps_zero]), finite, st.integers(0, 2**32))
+def test_zeros_stay_and_leave_the_others_as_they_are(quantiser, values, seed):
     """With zeros between them, values are decoded as without: so sparse tensors may be dense."""
-    positions = data.draw(st.permutations(range(2 * len(values))))[: len(values)]
-    with_zeros = np.zeros(2 * len(values), np.float32)
-    with_zeros[np.sort(positions)] = values
-    expected = np.zeros_like(with_zeros)
-    expected[np.sort(positions)] = through(quantiser, values, seed=seed)
+    size = 2 * len(values)
+    indices = np.sort(np.random.default_rng(seed).permutation(size)[: len(values)])
+    with_zeros, expected = np.zeros((2, size), np.float32)
+    with_zeros[indices] = values
+    expected[indices] = through(quantiser, values, seed=seed)
     np.testing.assert_array_equal(through(quantiser, with_zeros, seed=seed), expected)
 
 
@@ -152,17 +149,18 @@ def test_int8_rounds_ties_to_even():
     assert found.tolist() == [127, 0, 2, 0, -2, 2, -127]
 
 
-@pytest.mark.parametrize(("rounding", "steps"), [("nearest", 0.5), ("stochastic", 1)])
 @given(finite, st.integers(0, 2**32))
 @example(array(1e-45, -7e-45, 0), 0)
 @example(array(0, 0), 0)
 @example(array(FLOAT32_MAX, -FLOAT32_MAX, FLOAT32_MAX / 3), 0)
-def test_int8_is_off_by_so_many_scales(rounding, steps, values, seed):
-    found = through(Int8(rounding), values, seed=seed)
-    scale = np.float64(np.abs(values).max()) / 127
+def test_int8_is_off_by_half_a_scale_or_by_one_if_stochastic(values, seed):
+    exact = values.astype(np.float64)
+    scale = max(np.abs(exact).max() / 127 * (1 + 2**-20), 2.0**-149)
     # The scale is a float32, and so is what it is multiplied and divided by.
-    bound = steps * max(scale * (1 + 2**-20), 2.0**-149) + np.abs(values.astype(float)) * 2.0**-22
-    assert (np.abs(found.astype(np.float64) - values) <= bound).all()
+    rounding = np.abs(exact) * 2.0**-22
+    assert (np.abs(through(Int8(), values) - exact) <= scale / 2 + rounding).all()
+    stochastic = through(Int8("stochastic"), values, seed=seed)
+    assert (np.abs(stochastic - exact) <= scale + rounding).all()
 
 
 def test_the_largest_value_is_exact_but_for_the_scale():
@@ -196,8 +194,8 @@ def test_nearest_draws_nothing_and_stochastic_the_same_from_the_same_seed():
 
 def test_each_row_has_its_scale():
     rows = np.array([0, 3, 4])
-    values = array(127, -1.4, 0, 0.25, 0, 0)
-    assert through(Int8(scale="per_row"), values, rows).tolist() == [127, -1, 0, 0.25, 0, 0]
+    values = array(127, -1.4, 0, 31.75, 0, 0)
+    assert through(Int8(scale="per_row"), values, rows).tolist() == [127, -1, 0, 31.75, 0, 0]
     assert Int8(scale="per_row").num_bytes(6, 3) == 3 * 4 + 6
 
 

@@ -92,6 +92,11 @@ def test_large_arrays_together():
         assert_same(top_k(arrays, k), oracle(arrays, k))
 
 
+def test_arrays_too_small_for_a_sample():
+    arrays = np.split(NORMAL[:66_000], 22_000)
+    assert_same(top_k(arrays, 1000), oracle(arrays, 1000))
+
+
 @pytest.mark.parametrize("magnitude", [0, 1e-45, 0.5, 3.0, np.inf])
 def test_at_least(magnitude):
     expected = np.flatnonzero(np.abs(NORMAL) >= np.float32(magnitude))

@@ -288,7 +288,11 @@ class FedAvg(Strategy):
         self.measures |= metrics.result()
         if self.measure_traffic:
             self.measures |= self.measure_traffic(self.traffic)
-        return self.aggregation.next_model(self._w_global, w_mean), None
+        return self.next_model(w_mean), None
+
+    def next_model(self, w_mean: ArrayRecord) -> ArrayRecord:
+        """Return the model of the next round, given the mean of this one."""
+        return self.aggregation.next_model(self._w_global, w_mean)
 
     def _in_order(self, replies: Iterable[Message]) -> Iterator[tuple[int, Message]]:
         """Yield clients and replies in the order of partition ids, each as soon as that allows.

@@ -89,10 +89,11 @@ def tables(weights: Sequence[Weight]) -> str:
     payloads = [weight for weight in weights if weight.part == "payload"]
     return "\n\n".join(
         [
-            "Positions of the entries that are sent, in kB by coding, each as a multiple of what "
-            "they must weigh if all positions are equally likely:",
+            "Positions of the entries that are sent, in kB by coding, and as a multiple of the bound "
+            "for positions that are as good as random, log2 C(n, k) bits for k of a tensor's n "
+            "entries; it may be less than 1, for real positions come in clusters:",
             markdown_table(
-                ["round", "sent", "must weigh", *_forms(positions)],
+                ["round", "sent", "bound", *_forms(positions)],
                 [
                     [*_name(row[0]), _kilobytes(row[0].bound), *map(_with_quotient, row)]
                     for row in _by_update(positions)
@@ -101,7 +102,7 @@ def tables(weights: Sequence[Weight]) -> str:
             ),
             "Whole payloads, in kB by the form of the values, how many times less that is than the "
             f"{weights[0].dense_bytes / 1e6:.2f} MB of the update in float32, and as a multiple of "
-            "what they must weigh:",
+            "the bound for positions and the values in that form:",
             markdown_table(
                 ["round", "sent", *(_payload_header(payloads))],
                 [
@@ -131,7 +132,7 @@ def _name(weight: Weight) -> tuple[str, str]:
 
 
 def _payload_header(payloads: Iterable[Weight]) -> list[str]:
-    return [cell for form in _forms(payloads) for cell in (form, "times less", "of the bound")]
+    return [cell for form in _forms(payloads) for cell in (form, "times less", "times the bound")]
 
 
 def _payload_cells(weight: Weight) -> tuple[str, str, str]:

@@ -56,7 +56,7 @@ class PruningConfig(ExperimentConfig):
     pruning: Pruning
     importance: Importance
     model_density: Density
-    pruning_start: PositiveInt
+    pruning_start: NonNegativeInt
     pruning_end: PositiveInt
     pruning_every: PositiveInt
     server_optimizer: ServerOptimizerName
@@ -127,6 +127,16 @@ class PruningConfig(ExperimentConfig):
             raise ValueError(
                 f"pruning_end={self.pruning_end} is not allowed: it must be at least "
                 f"pruning_start, {self.pruning_start}."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _pruning_has_its_gradient(self) -> Self:
+        by_gradient = self.pruning in ("one_shot", "gradual") and self.importance != "weight"
+        if self.pruning_start == 0 and by_gradient:
+            raise ValueError(
+                f"pruning_start=0 is not allowed with importance={self.importance!r}: it must be "
+                "at least 1, for there is no gradient before the first round."
             )
         return self
 

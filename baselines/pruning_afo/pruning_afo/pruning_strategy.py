@@ -1,9 +1,8 @@
 """FedAvg of a model of which entries are pruned, by a mask that the server keeps."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, Final, Self, Unpack
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, Unpack
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
@@ -13,7 +12,6 @@ from numpy.typing import NDArray
 from common.arrays import to_array, view
 from common.compression.quantisers import Float32
 from common.protocol import ARRAYS, UPDATE, TrainInstruction
-from common.strategy.aggregate import Aggregation
 from common.strategy.fedavg import FedAvg, FedAvgOptions
 from common.strategy.reply import BadReplyError, read_sent, require_model
 from pruning_afo.masks import Mask, Shapes
@@ -67,7 +65,6 @@ class PrunedFedAvg(FedAvg):
         **options: Unpack[FedAvgOptions],
     ) -> None:
         super().__init__(nodes, num_examples, **options)
-        self.aggregation = _SeenMean.of(self.aggregation, self._see)
         self._rounds = rounds
         self._mask = Mask.full(shapes)
         self._asked = PruningTask()
@@ -187,9 +184,10 @@ class PrunedFedAvg(FedAvg):
         }
         return arrays, None
 
-    def _see(self, w_mean: ArrayRecord) -> ArrayRecord:
+    def next_model(self, w_mean: ArrayRecord) -> ArrayRecord:
+        """Return what FedAvg does, given the mean in which pruned entries count as 0."""
         self._w_mean = self._mean(w_mean)
-        return self._w_mean
+        return super().next_model(self._w_mean)
 
     def _update(self) -> Tensors:
         w_t = self._prunable(self._w_global)
@@ -222,23 +220,3 @@ class PrunedFedAvg(FedAvg):
         super().restore(state)
         self._mask = mask
 
-
-@dataclass(frozen=True)
-class _SeenMean(Aggregation):
-    """An aggregation whose mean a strategy sees, and may change, before it moves the model.
-
-    Attributes:
-        see: Given the mean, returns the one to go on with.
-    """
-
-    see: Callable[[ArrayRecord], ArrayRecord] = field(kw_only=True)
-
-    @classmethod
-    def of(cls, aggregation: Aggregation, see: Callable[[ArrayRecord], ArrayRecord]) -> Self:
-        """Return an aggregation that is otherwise as another."""
-        values = {field_.name: getattr(aggregation, field_.name) for field_ in fields(Aggregation)}
-        return cls(**values, see=see)
-
-    def next_model(self, w_global: ArrayRecord, w_mean: ArrayRecord) -> ArrayRecord:
-        """Return the model of the next round, given the mean of this one."""
-        return super().next_model(w_global, self.see(w_mean))

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Unpack
 
-from common.errors import UserInputError
 from common.strategy.fedavg import FedAvgOptions
 from pruning_afo.config import Importance
 from pruning_afo.importance import keep_globally, keep_per_layer, score_entries
@@ -35,8 +34,7 @@ class ScheduledPruning(PrunedFedAvg):
         options: As for :class:`pruning_afo.pruning_strategy.PrunedFedAvg`.
 
     Raises:
-        UserInputError: Every client of a cohort would be dropped; or importance is that of a
-            gradient, of which there is none before the first round.
+        UserInputError: Every client of a cohort would be dropped.
     """
 
     def __init__(
@@ -51,11 +49,6 @@ class ScheduledPruning(PrunedFedAvg):
         **options: Unpack[FedAvgOptions],
     ) -> None:
         super().__init__(nodes, num_examples, shapes=shapes, rounds=rounds, **options)
-        if rounds.start == 0 and importance != "weight":
-            raise UserInputError(
-                f"pruning_start=0 is not allowed with importance={importance!r}: it must be at "
-                "least 1, for there is no gradient before the first round."
-            )
         self._importance: Importance = importance
         self._density = density
 

@@ -7,7 +7,6 @@ import numpy as np
 
 from common.compression import wire
 from common.compression.density import DensitySchedule
-from common.compression.entropy import information_bound
 from common.compression.options import QuantiserName, Rounding, ScaleOf, SparsifierName
 from common.compression.quantisers import (
     BFloat16,
@@ -37,13 +36,10 @@ class Compressed:
         payload: What travels; :func:`common.compression.wire.decode` reads it.
         sent: The entries that the sparsifier chose, with the values that the receiver decodes; the
             receiver has zeros elsewhere.
-        bound: Bytes that these entries weigh at least with this quantiser
-            (:mod:`common.compression.entropy`).
     """
 
     payload: bytes
     sent: dict[str, SparseTensor]
-    bound: float
 
 
 @dataclass(frozen=True)
@@ -78,7 +74,6 @@ class Compressor:
         return Compressed(
             payload=payload,
             sent={name: _restrict(decoded[name], chosen[name]) for name in chosen},
-            bound=information_bound(chosen, self.quantiser),
         )
 
 

@@ -1,4 +1,4 @@
-"""What an update must weigh at least, if the positions sent are as good as random."""
+"""What an update weighs at least, if its positions are as good as random and its values too."""
 
 from collections.abc import Mapping
 from math import lgamma, log

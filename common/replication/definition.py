@@ -37,10 +37,6 @@ class MoreFigure(NamedTuple):
     draw: Callable[[Path], None]
 
 
-def _no_figures(panels: "Panels", heading: str) -> Sequence[MoreFigure]:
-    return ()
-
-
 @dataclass(frozen=True)
 class FigureOf:
     """What an experiment of conf/experiment shows.
@@ -65,6 +61,10 @@ class FigureOf:
     tail: int = 10
 
 
+def _no_figures(panels: "Panels", figure: FigureOf) -> Sequence[MoreFigure]:
+    return ()
+
+
 @dataclass(frozen=True)
 class Replication:
     """A baseline's figures, and where it keeps what is made of them.
@@ -82,8 +82,8 @@ class Replication:
             where one of them is a reference of a single round.
         more_parts: Turns stored results, by experiment, into further parts of the pages, by name.
             Its module should not import pandas itself.
-        more_figures: Turns the panels of an experiment, and the heading that its figure has, into
-            further figures; the same applies.
+        more_figures: Turns the panels of an experiment, and its figure with the heading that it
+            has, into further figures; the same applies.
     """
 
     package: str
@@ -96,7 +96,7 @@ class Replication:
     page: Path
     also_differ: frozenset[str] = frozenset()
     more_parts: "Callable[[Mapping[str, Results]], Mapping[str, str]]" = _no_parts
-    more_figures: "Callable[[Panels, str], Sequence[MoreFigure]]" = _no_figures
+    more_figures: "Callable[[Panels, FigureOf], Sequence[MoreFigure]]" = _no_figures
 
     @property
     def compared_keys(self) -> list[str]:

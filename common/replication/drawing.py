@@ -1,11 +1,12 @@
 """The figures of a comparison: what was measured over rounds, and those of the baseline."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from common.analysis.curves import Panel, plot_panels
 from common.replication.comparison import Panels, arm_keys_of, by_metric
-from common.replication.definition import MoreFigure, Replication
+from common.replication.definition import FigureOf, MoreFigure, Replication
 from common.replication.metrics import Metric
 from common.replication.published import published_curve
 
@@ -37,7 +38,9 @@ def more_figures(
     replication: Replication, panels: Panels, experiment: str, changed: Sequence[str] = ()
 ) -> Sequence[MoreFigure]:
     """Return the figures of the baseline's own; the arguments are those of :func:`draw`."""
-    return replication.more_figures(panels, _heading(replication, experiment, changed))
+    figure = replication.figures.get(experiment, FigureOf("", ""))
+    heading = _heading(replication, experiment, changed)
+    return replication.more_figures(panels, replace(figure, title=heading))
 
 
 def _heading(replication: Replication, experiment: str, changed: Sequence[str]) -> str:

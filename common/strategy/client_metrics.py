@@ -1,13 +1,16 @@
 """What clients measured of their own models, over the clients of a round."""
 
 from collections.abc import Mapping, Sequence
+from typing import Final
+
+_LESS_IS_BETTER: Final = ("loss", "skipped-steps")
 
 
 class ClientMetrics:
     """Mean and worst of each number.
 
-    Every client counts alike, whatever its examples. Of a number whose name ends in "loss" less is
-    better, of any other more, such as of an accuracy.
+    Every client counts alike, whatever its examples. Of a number whose name ends in "loss" or
+    "skipped-steps" less is better, of any other more, such as of an accuracy.
 
     Args:
         names: As in the clients' replies, such as "test-accuracy" and "train-loss".
@@ -30,6 +33,6 @@ class ClientMetrics:
         for name, values in self._values.items():
             key = f"client_{name.replace('-', '_')}"
             result[key] = sum(values) / len(values) if values else None
-            worst = max if name.endswith("loss") else min
+            worst = max if name.endswith(_LESS_IS_BETTER) else min
             result[f"worst_{key}"] = worst(values, default=None)
         return result

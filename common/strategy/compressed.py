@@ -1,7 +1,7 @@
 """FedAvg whose clients send encoded updates (:mod:`common.compression`) in the place of models."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Unpack
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 from flwr.app import ArrayRecord, Message
@@ -17,6 +17,14 @@ from common.strategy.fedavg import FedAvg, FedAvgOptions
 from common.strategy.reply import BadReplyError, read_sent, require_model
 
 
+class _Sent(NamedTuple):
+    """What a client's update has: entries, those of them that were sent, and their bound."""
+
+    num_entries: int
+    num_sent: int
+    bound: float
+
+
 class CompressedFedAvg(FedAvg):
     """FedAvg, but w_k = w_t + what the server decodes of a client's update.
 
@@ -29,9 +37,11 @@ class CompressedFedAvg(FedAvg):
         nodes: As for FedAvg.
         num_examples: As for FedAvg.
         error_feedback: Whether clients keep what they did not send.
-        options: As for FedAvg. :attr:`measures` have, besides, density_up, the share of the
-            updates' entries that was sent, and bound_up, the bytes that these take at least
-            (:mod:`common.compression.entropy`), summed over clients.
+        options: As for FedAvg. :attr:`measures` have, besides, of the updates in the mean:
+            density_up, the share of their entries that was sent, all where that weighs less than
+            to say which; and bound_up, the bytes that these entries take at least if which they are
+            is as good as random (:mod:`common.compression.entropy`), summed over clients. What is
+            sent beside the updates, such as buffers, is not in it.
 
     Raises:
         UserInputError: Every client of a cohort would be dropped.
@@ -47,11 +57,8 @@ class CompressedFedAvg(FedAvg):
     ) -> None:
         super().__init__(nodes, num_examples, **options)
         self._error_feedback = error_feedback
-        self._start_round()
-
-    def _start_round(self) -> None:
-        self._num_entries = self._num_sent = 0
-        self._bound = 0.0
+        self._last_update = _Sent(0, 0, 0.0)
+        self._updates: list[_Sent] = []
 
     @property
     def clients_keep_state(self) -> bool:
@@ -76,15 +83,27 @@ class CompressedFedAvg(FedAvg):
             tensors = wire.decode(payload, {key: w[key].shape for key in encoded})
         except ValueError as error:
             raise BadReplyError(f"its {UPDATE!r} {error}") from None
-        self._num_entries += sum(tensor.size for tensor in tensors.values())
-        self._num_sent += sum(tensor.count for tensor in tensors.values())
-        self._bound += information_bound(tensors, wire.read_quantiser(payload))
+        self._last_update = _Sent(
+            sum(tensor.size for tensor in tensors.values()),
+            sum(tensor.count for tensor in tensors.values()),
+            information_bound(tensors, wire.read_quantiser(payload)),
+        )
         # A sum beyond float32 is infinite, which is refused below.
         with np.errstate(over="ignore"):
             moved = {key: to_array(_moved(w[key], tensors[key])) for key in encoded}
         w_k = ArrayRecord({**sent, **moved})
         require_model(w_k, w_global, self.aggregation.broadcast_only)
         return w_k
+
+    def take(self, reply: Message, weight: int) -> None:
+        """Count what was sent by a client whose model is averaged.
+
+        Raises:
+            BadReplyError: As for the strategy that gets compressed updates.
+        """
+        super().take(reply, weight)
+        if weight > 0:
+            self._updates.append(self._last_update)
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -94,11 +113,13 @@ class CompressedFedAvg(FedAvg):
         Raises:
             ClientFailedError: As for FedAvg.
         """
-        self._start_round()
+        self._updates = []
         result = super().aggregate_train(server_round, replies)
+        num_entries = sum(update.num_entries for update in self._updates)
+        num_sent = sum(update.num_sent for update in self._updates)
         self.measures |= {
-            "density_up": self._num_sent / self._num_entries if self._num_entries else None,
-            "bound_up": self._bound,
+            "density_up": num_sent / num_entries if num_entries else None,
+            "bound_up": sum(update.bound for update in self._updates),
         }
         return result
 

@@ -27,7 +27,7 @@ from common.analysis.style import (
     set_heading,
 )
 from common.replication.comparison import Panels
-from common.replication.definition import MoreFigure
+from common.replication.definition import FigureOf, MoreFigure
 from common.replication.metrics import TEST_ACCURACY
 from pruning_afo.bandwidth import Cost, Floats, federated, megabytes, megabytes_up
 from pruning_afo.links import LINKS, Link, relative_bandwidth, transfers
@@ -62,23 +62,28 @@ _PARTS: Final = (
 )
 
 
-def bandwidth_figures(panels: Panels, heading: str) -> list[MoreFigure]:
+def bandwidth_figures(panels: Panels, figure: FigureOf) -> list[MoreFigure]:
     """Return the figures of the bandwidth analysis; none if nothing is sent.
 
     Args:
         panels: Arms of an experiment.
-        heading: What its figures are headed by.
+        figure: That of the experiment: its title heads these, too, and its tail is the last rounds
+            whose mean accuracy counts.
     """
     shown = federated(panels)
     if not shown:
         return []
     drawers = (
-        ("pareto", "Test accuracy against bytes sent", plot_accuracy_of_bytes),
+        (
+            "pareto",
+            "Test accuracy against bytes sent",
+            partial(plot_accuracy_of_bytes, tail=figure.tail),
+        ),
         ("bytes", "Test accuracy over bytes sent", plot_accuracy_over_bytes),
         ("links", "Communication time of a round on simulated links", plot_round_times),
     )
     return [
-        MoreFigure(name, title, partial(draw, shown, _joined(heading, title)))
+        MoreFigure(name, title, partial(draw, shown, _joined(figure.title, title)))
         for name, title, draw in drawers
     ]
 
@@ -87,33 +92,34 @@ def _joined(heading: str, title: str) -> str:
     return f"{heading}: {title[0].lower()}{title[1:]}" if heading else title
 
 
-def plot_accuracy_of_bytes(panels: Panels, title: str, path: Path) -> None:
+def plot_accuracy_of_bytes(panels: Panels, title: str, path: Path, *, tail: int = TAIL) -> None:
     """Draw accuracy at the end against all bytes sent by clients, with the Pareto front.
 
-    A point is an arm, by the mean of its last ten rounds with its 95 % interval over seeds; one
-    that has no such mean, for it was stopped, is left out.
+    A point is an arm, by the mean of its last rounds with its 95 % interval over seeds; one that
+    has no such mean, for it was stopped, is left out.
 
     Args:
         panels: Side by side.
         title: Heading of the figure.
         path: Where to save; the suffix says the format.
+        tail: How many last rounds that is.
     """
     points = {
-        name: {arm: point for arm, runs in arms.items() if (point := _point(runs)) is not None}
+        name: {arm: point for arm, runs in arms.items() if (point := _point(runs, tail))}
         for name, arms in panels.items()
     }
     plot_pareto(
         [CostPanel(name, of_panel) for name, of_panel in points.items()],
         path,
-        ("sent by all clients in all rounds (MB)", f"test accuracy, last {TAIL} rounds"),
+        ("sent by all clients in all rounds (MB)", f"test accuracy, last {tail} rounds"),
         TEST_ACCURACY.bounds,
         title,
     )
 
 
-def _point(runs: Results) -> Point | None:
+def _point(runs: Results, tail: int) -> Point | None:
     sent = float(np.nansum(megabytes_up(runs), axis=1).mean())
-    accuracy = estimate(np.array([tail_mean(c) for c in runs.curves(TEST_ACCURACY.name)]))
+    accuracy = estimate(np.array([tail_mean(c, tail) for c in runs.curves(TEST_ACCURACY.name)]))
     return Point(sent, accuracy) if sent > 0 and np.isfinite(accuracy.value) else None
 
 

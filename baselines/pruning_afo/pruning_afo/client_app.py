@@ -10,7 +10,7 @@ from torch import nn
 from common.arrays import load_arrays, to_arrays
 from common.client.compressed_update import encode_update
 from common.client.local_sgd import train_locally
-from common.client.work import LocalWork
+from common.client.work import LocalTraining, LocalWork
 from common.engine import report_partition
 from common.experiment.machine import client_device
 from common.protocol import ARRAYS, TrainInstruction, train_reply
@@ -21,6 +21,7 @@ from pruning_afo.dataset import load_dataset
 from pruning_afo.learning_rate import learning_rate_at
 from pruning_afo.model import make_model
 from pruning_afo.pruned_client import PrunedClient
+from pruning_afo.strategy import SKIPPED_STEPS
 
 app = ClientApp()
 app.query()(report_partition)
@@ -43,19 +44,26 @@ def train(message: Message, context: Context) -> Message:
     pruned = PrunedClient.of(message, model)
     if pruned:
         with pruned.training(work, len(y)) as mask_gradients:
-            train_locally(model, x, y, work, rng(Purpose.BATCH_ORDER), mask_gradients)
-        return pruned.reply(len(y), make_quantiser(config), rng(Purpose.COMPRESSION))
+            training = train_locally(model, x, y, work, rng(Purpose.BATCH_ORDER), mask_gradients)
+        metrics = _metrics(config, training)
+        return pruned.reply(len(y), make_quantiser(config), rng(Purpose.COMPRESSION), metrics)
     load_arrays(model, message.content.array_records[ARRAYS])
     correct = None
     if config.compress_local_gradients:
         draws = rng(Purpose.GRADIENT_COMPRESSION)
         correct = compress_gradients(config, instruction.server_round, draws)
-    train_locally(model, x, y, work, rng(Purpose.BATCH_ORDER), correct)
+    training = train_locally(model, x, y, work, rng(Purpose.BATCH_ORDER), correct)
+    metrics = _metrics(config, training)
     if not config.compresses:
-        return train_reply(message, to_arrays(model), len(y))
+        return train_reply(message, to_arrays(model), len(y), metrics)
     compression = make_compression(config)
     buffers, update = encode_update(message, context, model, compression, rng(Purpose.COMPRESSION))
-    return train_reply(message, buffers, len(y), update=update)
+    return train_reply(message, buffers, len(y), metrics, update=update)
+
+
+def _metrics(config: PruningConfig, training: LocalTraining) -> dict[str, float]:
+    """Return what is told of local training: in float16, the steps that overflowed."""
+    return {SKIPPED_STEPS: training.num_skipped} if config.precision == "float16" else {}
 
 
 def _local_work(config: PruningConfig, instruction: TrainInstruction) -> LocalWork:

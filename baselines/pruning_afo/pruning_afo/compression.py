@@ -13,7 +13,8 @@ from pruning_afo.config import PruningConfig
 
 def make_compression(config: PruningConfig) -> Compressor | ErrorFeedback:
     """Return what encodes updates: a compressor, with error feedback if there is any."""
-    compressor = _compressor(config)
+    # Error feedback makes up for the entries that were not drawn; without it, a scale does.
+    compressor = _compressor(config, scaled=not config.error_feedback)
     if not config.error_feedback:
         return compressor
     return ErrorFeedback(
@@ -26,7 +27,7 @@ def make_compression(config: PruningConfig) -> Compressor | ErrorFeedback:
 
 def make_quantiser(config: PruningConfig) -> Quantiser:
     """Return what writes the values that are sent."""
-    return _compressor(config).quantiser
+    return _compressor(config, scaled=True).quantiser
 
 
 def compress_gradients(
@@ -42,18 +43,18 @@ def compress_gradients(
         server_round: The round, which the density may depend on.
         rng: Of what is drawn.
     """
-    compressor = _compressor(config)
+    compressor = _compressor(config, scaled=True)
 
     def correct(gradient: list[Tensor]) -> None:
         tensors = {str(i): g.cpu().numpy() for i, g in enumerate(gradient)}
         sent = compressor.compress(tensors, server_round, rng).sent
         for i, g in enumerate(gradient):
-            g.copy_(torch.from_numpy(sent[str(i)].to_dense()))
+            g.copy_(torch.tensor(sent[str(i)].to_dense()))
 
     return correct
 
 
-def _compressor(config: PruningConfig) -> Compressor:
+def _compressor(config: PruningConfig, *, scaled: bool) -> Compressor:
     return make_compressor(
         config.sparsifier,
         config.quantiser,
@@ -62,6 +63,5 @@ def _compressor(config: PruningConfig) -> Compressor:
         warmup_rounds=config.warmup_rounds,
         int8_rounding=config.int8_rounding,
         int8_scale=config.int8_scale,
-        # Error feedback makes up for the entries that were not drawn; without it, a scale does.
-        scaled=not config.error_feedback,
+        scaled=scaled,
     )

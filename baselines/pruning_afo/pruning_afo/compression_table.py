@@ -89,9 +89,9 @@ def tables(weights: Sequence[Weight]) -> str:
     payloads = [weight for weight in weights if weight.part == "payload"]
     return "\n\n".join(
         [
-            "Positions of the entries that are sent, in kB by coding, and as a multiple of the bound "
-            "for positions that are as good as random, log2 C(n, k) bits for k of a tensor's n "
-            "entries; it may be less than 1, for real positions come in clusters:",
+            "Positions of the entries that are sent, in kB by coding, and as a multiple of the "
+            "bound for positions that are as good as random, log2 C(n, k) bits for k of a tensor's "
+            "n entries; it may be less than 1, for real positions come in clusters:",
             markdown_table(
                 ["round", "sent", "bound", *_forms(positions)],
                 [

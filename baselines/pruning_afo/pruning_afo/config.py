@@ -95,6 +95,31 @@ class PruningConfig(ExperimentConfig):
         return self
 
     @model_validator(mode="after")
+    def _warmup_has_a_density(self) -> Self:
+        if self.warmup_rounds and self.sparsifier in ("none", "threshold"):
+            raise ValueError(
+                f"warmup_rounds={self.warmup_rounds} is not allowed with sparsifier="
+                f"{self.sparsifier!r}: it must be 0, for there is no density to warm up."
+            )
+        if self.warmup_rounds >= self.num_rounds:
+            raise ValueError(
+                f"warmup_rounds={self.warmup_rounds} is not allowed: it must be less than "
+                f"num_rounds, {self.num_rounds}."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _int8_has_its_quantiser(self) -> Self:
+        for key, usual in (("int8_rounding", "nearest"), ("int8_scale", "per_tensor")):
+            value = getattr(self, key)
+            if value != usual and self.quantiser != "int8":
+                raise ValueError(
+                    f"{key}={value!r} is not allowed with quantiser={self.quantiser!r}: it must be "
+                    f"{usual!r}, for nothing has 8 bits."
+                )
+        return self
+
+    @model_validator(mode="after")
     def _local_gradients_have_a_compression(self) -> Self:
         if self.compress_local_gradients and not self._leaves_out:
             raise ValueError(
@@ -112,23 +137,31 @@ class PruningConfig(ExperimentConfig):
             ("sparsifier", "none"),
             ("error_feedback", False),
             ("compress_local_gradients", False),
+            ("int8_scale", "per_tensor"),
         ):
             value = getattr(self, key)
             if value != off:
                 raise ValueError(
                     f"{key}={value!r} is not allowed with pruning={self.pruning!r}: it must be "
-                    f"{off!r}, for the mask says what is sent."
+                    f"{off!r}, for the mask says what is sent, in one row."
                 )
         return self
 
     @model_validator(mode="after")
-    def _pruning_has_its_rounds(self) -> Self:
-        if self.pruning != "none" and not self.pruning_start <= self.pruning_end:
+    def _pruning_ends_within_the_run(self) -> Self:
+        if self.pruning == "none":
+            return self
+        if self.pruning_start >= self.num_rounds:
             raise ValueError(
-                f"pruning_end={self.pruning_end} is not allowed: it must be at least "
-                f"pruning_start, {self.pruning_start}."
+                f"pruning_start={self.pruning_start} is not allowed with pruning={self.pruning!r}: "
+                f"it must be less than num_rounds, {self.num_rounds}."
             )
-        return self
+        if self.pruning == "one_shot" or self.pruning_start <= self.pruning_end <= self.num_rounds:
+            return self
+        raise ValueError(
+            f"pruning_end={self.pruning_end} is not allowed with pruning={self.pruning!r}: it must "
+            f"be from pruning_start, {self.pruning_start}, to num_rounds, {self.num_rounds}."
+        )
 
     @model_validator(mode="after")
     def _pruning_has_its_gradient(self) -> Self:

@@ -219,4 +219,3 @@ class PrunedFedAvg(FedAvg):
             raise ValueError(f"{_STATE} {error}") from None
         super().restore(state)
         self._mask = mask
-

@@ -14,6 +14,8 @@ from pruning_afo.config import PruningConfig
 from pruning_afo.links import LINKS, round_seconds
 from pruning_afo.pruning import make_pruning_strategy
 
+# What a client says of its training in float16: steps left out, for their gradients overflowed.
+SKIPPED_STEPS: Final = "skipped-steps"
 # Nobody straggles: what bandwidth does is computed from the bytes (pruning_afo.links).
 _STRAGGLERS_FRACTION: Final = 0.0
 
@@ -37,6 +39,7 @@ def make_strategy(
         "on_client_failure": config.on_client_failure,
         "aggregation": _aggregation(config, model),
         "measure_drift": config.measure_drift,
+        "client_metrics": [SKIPPED_STEPS] if config.precision == "float16" else [],
         "measure_traffic": partial(_seconds_on_links, config.seed),
     }
     if config.compresses and config.pruning == "none":

@@ -19,7 +19,9 @@ from pruning_afo.bandwidth_figures import (
 from pruning_afo.links import LINKS, MOBILE, relative_bandwidth, round_seconds, transfers
 
 from common.analysis.results import Results
+from common.replication.definition import FigureOf
 
+NONE = FigureOf("", "")
 CONFIG = {"seed": 0, "engine": "inline", "num_clients": 5, "clients_per_round": 5, "num_rounds": 3}
 CLIENTS = range(5)
 DOWN = 4_000_000
@@ -124,7 +126,7 @@ def test_an_arm_that_was_stopped_has_a_curve_up_to_there_and_no_point(draw, pane
 def test_figures_are_drawn_without_warnings_and_to_the_same_bytes(tmp_path, panels, name):
     two = panels | {"α = 0.1": panels["IID"]}
     files = [tmp_path / f"{number}.svg" for number in range(2)]
-    (figure,) = (f for f in bandwidth_figures(two, "CIFAR-10") if f.name == name)
+    (figure,) = (f for f in bandwidth_figures(two, FigureOf("CIFAR-10", "")) if f.name == name)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for file in files:
@@ -140,10 +142,10 @@ def test_figures_are_drawn_without_warnings_and_to_the_same_bytes(tmp_path, pane
 
 
 def test_nothing_is_drawn_where_nothing_is_sent(panels):
-    assert bandwidth_figures({"IID": {"centralised": panels["IID"]["centralised"]}}, "") == []
+    assert bandwidth_figures({"IID": {"centralised": panels["IID"]["centralised"]}}, NONE) == []
 
 
 def test_without_a_heading_a_figure_has_its_title(tmp_path, panels):
-    figure = bandwidth_figures(panels, "")[0]
+    figure = bandwidth_figures(panels, NONE)[0]
     figure.draw(tmp_path / "figure.svg")
     assert ">Test accuracy against bytes sent<" in (tmp_path / "figure.svg").read_text()

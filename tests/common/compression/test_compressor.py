@@ -46,8 +46,7 @@ def test_what_is_sent_is_what_the_receiver_decodes(sparsifier, quantiser):
         for name, sent in compressed.sent.items():
             np.testing.assert_array_equal(sent.to_dense(), decoded[name].to_dense())
             np.testing.assert_array_equal(sent.indices, chosen[name].indices)
-        assert compressed.bound == information_bound(chosen, compressor.quantiser)
-        assert compressed.bound <= len(compressed.payload)
+        assert information_bound(chosen, compressor.quantiser) <= len(compressed.payload)
 
 
 def test_entries_that_were_not_chosen_are_not_sent_even_if_the_payload_has_them():

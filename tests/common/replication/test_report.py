@@ -14,6 +14,7 @@ from common.analysis.runs import load_runs
 from common.errors import UserInputError
 from common.replication import report
 from common.replication.comparison import compare
+from common.replication.definition import MoreFigure
 from common.replication.tables import tables
 
 
@@ -193,6 +194,43 @@ def test_without_runs_everything_is_made_anew_from_what_is_stored(toy, no_figure
     assert main(toy=toy) == 0
     assert [file.read_bytes() for file in files] == once
     assert "75.0" in toy.page.read_text()
+
+
+def with_accuracies(toy):
+    """The toy with a figure of its own, which is a text: who has what accuracy, and the heading."""
+
+    def more_figures(panels, figure):
+        arms = {name: runs.curves("test_accuracy") for name, runs in panels["Hills"].items()}
+        text = "; ".join(f"{name} {curves.tolist()}" for name, curves in arms.items())
+
+        def draw(path):
+            path.write_text(f"{figure.title}: {text}")
+
+        return [MoreFigure("accuracy", "Accuracies", draw)]
+
+    return replace(toy, more_figures=more_figures)
+
+
+def test_a_baseline_has_figures_of_its_own(sweep, toy, no_figures, capsys):
+    toy = with_accuracies(toy)
+    (toy.results / "first.of_once.png").touch()
+    (toy.results / "second.accuracy.png").touch()
+    assert main(sweep, "--store", "first", toy=toy) == 0
+    drawn = "FedAvg [[0.25, 0.5]]; FedProx, μ = 1 [[0.25, 0.5]]"
+    for file in ("first.accuracy.png", "first.accuracy.svg"):
+        assert (sweep / file).read_text() == f"The first figure: {drawn}"
+    stored = toy.results / "first.accuracy.png"
+    assert stored.read_text() == f"The first figure: {drawn}"
+    assert [file for file in left(toy.results) if file.count(".") > 1] == [stored.name]
+    for page in (toy.readme, toy.page):
+        picture = page.read_text().partition("![Accuracies](")[2].partition(")")[0]
+        assert (page.parent / picture).resolve() == stored
+
+
+def test_the_heading_of_such_a_figure_tells_what_differs(sweep, toy, no_figures, tmp_path):
+    report.report_runs(with_accuracies(toy), [sweep], tmp_path, "first", ["num_rounds=2"])
+    heading = (tmp_path / "first.accuracy.png").read_text().partition(":")[0]
+    assert heading == "The first figure, but num_rounds=2"
 
 
 def test_figures_of_results_that_are_gone_go_too(toy):

@@ -59,6 +59,18 @@ def _state(model: nn.Module | Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     return model.state_dict() if isinstance(model, nn.Module) else model
 
 
+def join(*parts: Mapping[str, Array]) -> ArrayRecord:
+    """Return a record of all arrays of some, none of them copied.
+
+    ``ArrayRecord``'s own initialiser refuses what a worker sent: there, an array's bytes are a view
+    of shared memory.
+    """
+    record = ArrayRecord()
+    for arrays in parts:
+        record.update(arrays)
+    return record
+
+
 def to_array(w: NDArray[Any]) -> Array:
     """Return what ``Array(w)`` does for a w in C order, byte for byte."""
     w = np.asarray(w, order="C")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from common.analysis.statistics import estimate
 from common.analysis.style import (
+    LEGEND_ROW,
     flowerbed_style,
     legend_below,
     line_style,
@@ -27,6 +28,8 @@ Floats = NDArray[np.float64]
 _REFERENCES: Final = ((0, (6, 2)), (0, (6, 2, 1, 2)), (0, (3, 2)), (0, (6, 2, 1, 2, 1, 2)))
 # A quantity whose values span more than this many times the smallest is drawn in logarithms.
 _WIDE: Final = 30
+# Rows of a legend that a figure's height has room for; it grows with further ones.
+_ROWS_WITHIN: Final = 4
 
 
 class Published(NamedTuple):
@@ -100,7 +103,8 @@ def plot_panels(rows: Sequence[Sequence[Panel]], path: Path, title: str = "") ->
         handles = [Line2D([], [], label=name, **style) for name, style in styles.items()]
         if has_published:
             handles.append(Line2D([], [], label="published", **_published_style("0.3")))
-        legend_below(figure, handles)
+        rows_below = legend_below(figure, handles)
+        figure.set_figheight(size[1] + LEGEND_ROW * max(0, rows_below - _ROWS_WITHIN))
         set_heading(figure, title)
         save_figure(figure, path)
 

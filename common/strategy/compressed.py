@@ -7,7 +7,7 @@ import numpy as np
 from flwr.app import ArrayRecord, Message
 from numpy.typing import NDArray
 
-from common.arrays import to_array, view
+from common.arrays import join, to_array, view
 from common.compression import wire
 from common.compression.entropy import information_bound
 from common.compression.sparse import SparseTensor
@@ -91,7 +91,7 @@ class CompressedFedAvg(FedAvg):
         # A sum beyond float32 is infinite, which is refused below.
         with np.errstate(over="ignore"):
             moved = {key: to_array(_moved(w[key], tensors[key])) for key in encoded}
-        w_k = ArrayRecord({**sent, **moved})
+        w_k = join(sent, moved)
         require_model(w_k, w_global, self.aggregation.broadcast_only)
         return w_k
 

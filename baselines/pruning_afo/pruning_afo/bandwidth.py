@@ -19,6 +19,7 @@ Floats = NDArray[np.float64]
 # The runs of an arm -> what each round costs by itself: [seeds, rounds].
 Cost = Callable[[Results], Floats]
 
+_BOUND: Final = "bound_up"  # See common.strategy.compressed.
 _NOT_RUN: Final = "Not run yet: there are no stored results."
 _NONE: Final = "No arm has several clients: nothing is sent."
 
@@ -101,6 +102,14 @@ def _tables(panels: Panels, target: float | None) -> str:
     seeds = max(len(runs.seeds) for arms in panels.values() for runs in arms.values())
     mean = f", mean of {seeds} seeds, ± the 95 % interval" if seeds > 1 else ""
     made: list[str] = []
+    compressed = {title: _compressed(arms) for title, arms in panels.items()}
+    if any(compressed.values()):
+        made.append(
+            "What all clients sent in all rounds, beside the bound of their updates: what the "
+            "entries sent weigh at least if which they are is as good as random. What is sent "
+            f"beside the updates, such as the statistics of BatchNorm, has no bound{mean}:"
+        )
+        made += [_beside_bound(title, arms) for title, arms in compressed.items()]
     if target is not None:
         made.append(
             f"To {100 * target:g} % test accuracy: the first round that reaches it, what all "
@@ -116,6 +125,26 @@ def _tables(panels: Panels, target: float | None) -> str:
         budgets = _budgets(panels, cost)
         made += [_within(title, arms, cost, budgets) for title, arms in panels.items()]
     return "\n\n".join(made)
+
+
+def _compressed(arms: Mapping[str, Results]) -> dict[str, Results]:
+    """Return the arms whose clients send encoded updates."""
+    return {
+        name: runs
+        for name, runs in arms.items()
+        if _BOUND in runs.metrics and np.isfinite(runs.curves(_BOUND)).any(axis=1).all()
+    }
+
+
+def _beside_bound(title: str, arms: Mapping[str, Results]) -> str:
+    """Return what each arm sent, and what it had to, as a table."""
+    rows = []
+    for name, runs in arms.items():
+        sent = np.nansum(megabytes_up(runs), axis=1)
+        bound = np.nansum(runs.curves(_BOUND), axis=1) / 1e6
+        numbers = (_with_interval(estimate(of_seeds)) for of_seeds in (sent, bound))
+        rows.append([name, *numbers, f"{sent.mean() / bound.mean():.2f}"])
+    return markdown_table([title, "MB up", "bound (MB)", "times the bound"], rows)
 
 
 def _to_target(title: str, arms: Mapping[str, Results], target: float) -> str:

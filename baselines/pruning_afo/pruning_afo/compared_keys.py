@@ -154,7 +154,7 @@ class PruningArmKeys(ArmKeys):
             return ""
         if self.sparsifier == "threshold":
             return f"{name} {self.threshold:.12g}"
-        warmup = f" after {self.warmup_rounds} rounds" if self.warmup_rounds else ""
+        warmup = " after warm-up" if self.warmup_rounds else ""
         return f"{name} {100 * self.density:.12g} %{warmup}"
 
     @property
@@ -170,7 +170,7 @@ class PruningArmKeys(ArmKeys):
     def _feedback(self) -> str:
         if not self.error_feedback:
             return ""
-        return f"EF with momentum {self.residual_momentum:.12g}" if self.residual_momentum else "EF"
+        return f"EF, m = {self.residual_momentum:.12g}" if self.residual_momentum else "EF"
 
     @property
     def _unaugmented(self) -> str:

@@ -9,7 +9,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
-from common.arrays import to_array, view
+from common.arrays import join, to_array, view
 from common.compression.quantisers import Float32
 from common.protocol import ARRAYS, UPDATE, TrainInstruction
 from common.strategy.fedavg import FedAvg, FedAvgOptions
@@ -158,7 +158,7 @@ class PrunedFedAvg(FedAvg):
         with np.errstate(over="ignore"):
             moved = {key: np.add(w, packed[key]) for key, w in mask.pack(w_t).items()}
         w_k = {key: to_array(w) for key, w in mask.unpack(moved).items()}
-        model = ArrayRecord({**sent, **w_k})
+        model = join(sent, w_k)
         require_model(model, w_global, self.aggregation.broadcast_only)
         return model
 

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from PIL import Image
 
 import common
+from common.data import store
 from common.experiment.config import read_default_config
 
 # What tests of several folders use, and scripts beside them.
@@ -140,3 +141,13 @@ def real_mnist(real_mnist_cache, monkeypatch, forget_data):
         pytest.skip(f"MNIST is not at {root / 'mnist'}; point FLOWERBED_DATA at a folder with it")
     monkeypatch.setenv("FLOWERBED_DATA", str(root))
     monkeypatch.setenv("XDG_CACHE_HOME", str(real_mnist_cache))
+
+
+@pytest.fixture
+def no_hub(monkeypatch):
+    """The hub is not reachable, and its client, which may be imported already, knows."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(store, "_hub_is_reachable", lambda: False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # Restored afterwards, whatever the code sets.
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)

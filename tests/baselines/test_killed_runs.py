@@ -26,6 +26,10 @@ TEXTS = (
     *("encoder=tiny-distilbert", "num_train_texts=0", "max_length=32", "num_clients=3"),
     *("clients_per_round=2", "num_epochs=1", "batch_size=16", "learning_rate=0.01"),
 )
+RESIDUALS = (
+    *("width=2", "num_clients=3", "clients_per_round=2", "batch_size=16", "batches_per_epoch=1"),
+    *("+compression=dgc", "quantiser=int8", "int8_rounding=stochastic", "density=0.05"),
+)
 SHRUNK = {
     "fedprox": {
         "fedprox": (8, (*SYNTHETIC, "num_rounds=100", "stragglers_fraction=0.5")),
@@ -51,9 +55,16 @@ SHRUNK = {
         "scaffold": (8, (*TEXTS, "algorithm=scaffold", "optimizer=sgd", "num_rounds=40")),
         "lora": (5, (*TEXTS, "trainable=lora", "num_rounds=12", "evaluate_clients=true")),
     },
+    "pruning_afo": {
+        "residuals": (6, (*RESIDUALS, "num_rounds=20", "server_optimizer=fedadam")),
+    },
 }
 # What writes their data, below a data folder; it takes seconds to import.
-MADE = {"imagenet_resnet": "tiny_imagenette", "distilbert_failures": "tiny_encoders"}
+MADE = {
+    "imagenet_resnet": "tiny_imagenette",
+    "distilbert_failures": "tiny_encoders",
+    "pruning_afo": "tiny_cifar10",
+}
 EXPERIMENTS = [
     pytest.param(
         package,

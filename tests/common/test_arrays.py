@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from torch import nn
 
-from common.arrays import load_arrays, to_array, to_arrays, view
+from common.arrays import join, load_arrays, to_array, to_arrays, view
 
 DTYPES = [np.float32, np.float64, np.float16, np.int64, np.int8, np.bool_]
 ARRAYS = npst.arrays(
@@ -118,3 +118,14 @@ def test_a_part_of_the_state_there_and_back():
 def test_the_state_of_another_model_is_refused(other, problem):
     with pytest.raises(ValueError, match=problem):
         load_arrays(nn.Linear(2, 1), to_arrays(other))
+
+
+def test_arrays_that_are_views_of_a_workers_memory_are_joined_as_they_are():
+    """Flower's own initialisers take nothing but bytes."""
+    arrays = {key: to_array(np.float32([value])) for value, key in enumerate("abc")}
+    shared = arrays["a"]
+    shared.data = memoryview(shared.data)
+    found = join(ArrayRecord(), {"b": arrays["b"], "a": shared}, {"c": arrays["c"]})
+    assert list(found) == ["b", "a", "c"]
+    assert all(found[key] is array for key, array in arrays.items())
+    assert [view(array).tolist() for array in found.values()] == [[1.0], [0.0], [2.0]]

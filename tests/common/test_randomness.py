@@ -83,6 +83,7 @@ def test_purposes_keep_their_numbers():
         "BATCH_ORDER": 7,
         "SHARED_MODEL": 8,
         "AUGMENTATION": 9,
+        "BANDWIDTH": 10,
     }
 
 

@@ -16,10 +16,15 @@ def hydra_as_new(patch: pytest.MonkeyPatch) -> Iterator[None]:
     patch.setenv("HYDRA_FULL_ERROR", "0")
     hydra_state = Singleton.get_state()
     handlers, level = logging.root.handlers[:], logging.root.level
-    GlobalHydra.instance().clear()
-    HydraConfig.instance().cfg = None
+    forget_last_run()
     yield
     GlobalHydra.instance().clear()
     Singleton.set_state(hydra_state)
     logging.root.handlers[:] = handlers
     logging.root.setLevel(level)
+
+
+def forget_last_run() -> None:
+    """As in a new process, but for what Hydra knows of configuration classes."""
+    GlobalHydra.instance().clear()
+    HydraConfig.instance().cfg = None

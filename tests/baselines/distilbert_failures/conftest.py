@@ -3,23 +3,12 @@ from pathlib import Path
 import distilbert_failures
 import pytest
 import tiny_encoders
-import torch
 from distilbert_failures import client_app, dataset, encoder
 from distilbert_failures.config import DistilBertConfig
 from distilbert_failures.server_app import app as server_app
 
-from common.data import store
 from common.experiment.config import read_default_config
 from common.experiment.run_experiment import run_experiment
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """As in a run; two test processes of two threads each wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
@@ -88,19 +77,9 @@ def make_config(distilbert_defaults, small, tiny_texts):
 
 @pytest.fixture(scope="session")
 def run():
-    """Runs an experiment as the command line does."""
+    """Runs an experiment as the command line does, perhaps with other clients."""
 
-    def run(config, client_app=client_app.app):
-        run_experiment(config, server_app, client_app)
+    def run(config, clients=None):
+        run_experiment(config, server_app, clients or client_app.app)
 
     return run
-
-
-@pytest.fixture
-def no_hub(monkeypatch):
-    """The hub is not reachable, and its client, which may be imported already, knows."""
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(store, "_hub_is_reachable", lambda: False)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # Restored afterwards, whatever the code sets.
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)

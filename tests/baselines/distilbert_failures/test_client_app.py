@@ -112,11 +112,14 @@ def test_does_what_instruction_and_configuration_say(make_config):
         {"optimizer": "sgd"},
         {"weight_decay": 0.5},
         {"precision": "bfloat16"},
+        {"precision": "float16"},
         {"sampling_seed": 4},
     ):
         assert not np.array_equal(head(make_config(**HEAD | change)), first), change
     sgd = HEAD | {"optimizer": "sgd"}
-    assert not np.array_equal(head(make_config(**sgd, momentum=0.9)), head(make_config(**sgd)))
+    plain = head(make_config(**sgd))
+    assert not np.array_equal(head(make_config(**sgd, momentum=0.9)), plain)
+    np.testing.assert_array_equal(head(make_config(**sgd | {"weight_decay": 0.5})), plain)
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,7 @@ import math
 
 import pytest
 from distilbert_failures.config import DistilBertConfig
-from hypothesis import given
-from hypothesis import strategies as st
 from refusal import refusal
-
-from common.errors import UserInputError
-from common.experiment.config import flat_keys, flatten
 
 
 @pytest.fixture
@@ -33,30 +28,6 @@ def test_defaults_are_the_earlier_studys_protocol(defaults):
     assert (config.optimizer, config.learning_rate, config.weight_decay) == ("adamw", 2e-5, 0.01)
     assert (config.weighting, config.server_optimizer) == ("examples", "none")
     assert config.cache_frozen_layers is True
-
-
-def test_schema_and_table_have_the_same_keys(defaults):
-    assert sorted(flatten(defaults)) == sorted(flat_keys(DistilBertConfig))
-
-
-def test_schema_has_no_defaults_of_its_own():
-    assert all(field.is_required() for field in DistilBertConfig.model_fields.values())
-
-
-def test_flower_can_carry_every_default(defaults):
-    """It takes scalars only, and types that an override must keep."""
-    for key, value in flatten(defaults).items():
-        assert type(value) in (bool, int, float, str), key
-    parsed = DistilBertConfig.parse(defaults).to_run_config()
-    assert parsed == flatten(defaults)
-    assert {key: type(value) for key, value in parsed.items()} == {
-        key: type(value) for key, value in flatten(defaults).items()
-    }
-
-
-def test_run_config_round_trip(defaults):
-    config = DistilBertConfig.parse(defaults | {"mu": 0.5, "model_seed": 3, "engine": "inline"})
-    assert DistilBertConfig.from_run_config(config.to_run_config()) == config
 
 
 @pytest.mark.parametrize(
@@ -154,26 +125,3 @@ def test_a_seed_of_its_own_goes_before_the_runs(defaults):
     assert seeds(seed=7, partition_seed=0) == (0, 7, 7)
     assert seeds(seed=7, model_seed=1) == (7, 1, 7)
     assert seeds(seed=7, sampling_seed=2) == (7, 7, 2)
-
-
-@given(
-    key=st.sampled_from(sorted(flat_keys(DistilBertConfig))),
-    value=st.none()
-    | st.booleans()
-    | st.integers(-5, 5)
-    | st.floats(-2, 2)
-    | st.text("a1.", max_size=3),
-)
-def test_any_value_of_any_key_is_taken_or_refused_in_one_sentence(distilbert_defaults, key, value):
-    values = flatten(distilbert_defaults) | {key: value}
-    try:
-        config = DistilBertConfig.parse(values)
-    except UserInputError as error:
-        message = str(error)
-        assert " is not allowed" in message
-        assert message.endswith(".")
-        assert "\n" not in message
-        assert key in message
-    else:
-        assert config.to_run_config() == values
-        assert type(value) is not bool or type(config.to_run_config()[key]) is bool

@@ -2,21 +2,14 @@
 
 import hashlib
 import importlib.util
-import json
 import shutil
-import sys
-from types import SimpleNamespace
 
 import pytest
 import tiny_encoders
-import yaml
+from command_line import main_of
 from distilbert_failures.config import DistilBertConfig
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
-from hydra_state import hydra_as_new
+from run_folders import read_config, read_rounds, read_summary
 from tiny_encoders import DISTILBERT
-
-from common.experiment import cli
 
 TINY = (
     *(f"encoder={DISTILBERT}", "num_train_texts=0", "max_length=32", "num_clients=3"),
@@ -25,34 +18,9 @@ TINY = (
 
 
 @pytest.fixture
-def cwd(tmp_path, monkeypatch, tiny_texts):
-    """An empty current folder."""
-    folder = tmp_path / "cwd"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
-
-
-@pytest.fixture
-def main(cwd, monkeypatch, capfd):
-    """Run the command in this process with these arguments; returns code, out and err."""
-
-    def main(*arguments):
-        GlobalHydra.instance().clear()
-        HydraConfig.instance().cfg = None
-        monkeypatch.setattr(sys, "argv", ["distilbert_failures.main", *arguments])
-        code = cli.main("distilbert_failures", DistilBertConfig)
-        out, err = capfd.readouterr()
-        return SimpleNamespace(code=code, out=out, err=err)
-
-    with hydra_as_new(monkeypatch):
+def main(cwd, tiny_texts, monkeypatch, capfd):
+    with main_of("distilbert_failures", DistilBertConfig, monkeypatch, capfd) as main:
         yield main
-
-
-def rounds(folder):
-    lines = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
-    assert all(line.pop("seconds") > 0 for line in lines)
-    return lines
 
 
 def test_the_smoke_run_is_the_whole_path(cwd, main):
@@ -60,14 +28,14 @@ def test_the_smoke_run_is_the_whole_path(cwd, main):
     ended = main(*smoke)
     assert ended.code == 0
     assert ended.out.endswith(f"Results are in {cwd / 'a'}\n")
-    closing = json.loads((cwd / "a" / "summary.json").read_text())
+    closing = read_summary(cwd / "a")
     assert closing["complete"] is True
     model = (cwd / "a" / "model.safetensors").read_bytes()
     assert closing["model_sha256"] == hashlib.sha256(model).hexdigest()
-    written = yaml.safe_load((cwd / "a" / "config.yaml").read_text())
+    written = read_config(cwd / "a")
     DistilBertConfig.parse(written)
     assert (written["dataset"], written["trainable"]) == ("ag_news", "last_2")
-    assert len(rounds(cwd / "a")) == written["num_rounds"]
+    assert len(read_rounds(cwd / "a")) == written["num_rounds"]
 
     ended = main(*smoke)
     assert (ended.code, ended.err) == (0, "")

@@ -1,15 +1,13 @@
-import json
-
 import numpy as np
 import pytest
 import tiny_encoders
 from distilbert_failures import client_app, server_app
-from distilbert_failures.client_app import app as distilbert_client
 from distilbert_failures.dataset import load_dataset
 from distilbert_failures.encoder import fingerprint
 from distilbert_failures.lora import travelling_state
 from distilbert_failures.model import make_tail
 from refusal import refusal
+from run_folders import read_environment, read_outcome, read_rounds, read_summary
 from safetensors.numpy import load_file
 from tiny_encoders import DISTILBERT
 
@@ -17,33 +15,6 @@ from common.client.work import LocalTraining
 
 HEAD = {"trainable": "head", "learning_rate": 0.05}
 SGD = {"optimizer": "sgd", "learning_rate": 0.05}
-
-
-@pytest.fixture
-def finished(make_config, run, tmp_path):
-    """Runs an experiment and returns its folder; the configuration differs in these keys."""
-
-    def finished(name="run", client_app=distilbert_client, **changes):
-        run(make_config(output_dir=str(tmp_path / name), **changes), client_app)
-        return tmp_path / name
-
-    return finished
-
-
-def read_rounds(folder):
-    return [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
-
-
-def read_summary(folder):
-    return json.loads((folder / "summary.json").read_text())
-
-
-def outcome(folder):
-    """Return all that two runs of the same experiment must agree on."""
-    rounds = read_rounds(folder)
-    for line in rounds:
-        del line["seconds"]
-    return read_summary(folder)["model_sha256"], rounds
 
 
 def model_of(folder):
@@ -68,6 +39,7 @@ def test_a_run_leaves_what_it_measured(finished):
             "worst_mix_accuracy", "label_total_variation", "divergence", "divergence_relative",
             "divergence_to_update", "drift", "update_cosine", "update_norm", "client_train_loss",
             "client_test_accuracy", "worst_client_test_accuracy", "bytes_up", "bytes_down",
+            "client_bytes_up", "client_bytes_down",
             "failure_modes", "seconds",
         }  # fmt: skip
         assert line["clients"] == [0, 1, 2]
@@ -77,7 +49,7 @@ def test_a_run_leaves_what_it_measured(finished):
         assert 0 < line["update_norm"] < line["drift"]
         assert line["divergence"] > 0
     assert summary["worst_class_accuracy"] == rounds[-1]["worst_class_accuracy"]
-    environment = json.loads((folder / "environment.json").read_text())
+    environment = read_environment(folder)
     assert environment["weights"] == fingerprint(DISTILBERT)
 
 
@@ -124,8 +96,8 @@ def test_caching_frozen_layers_changes_nothing_but_rounding(
 
 
 def test_mu_of_zero_is_fedavg_bit_for_bit(finished):
-    fedavg = outcome(finished("fedavg", **HEAD, algorithm="fedavg", mu=0.0))
-    assert outcome(finished("mu_zero", **HEAD, algorithm="fedprox", mu=0.0)) == fedavg
+    fedavg = read_outcome(finished("fedavg", **HEAD, algorithm="fedavg", mu=0.0))
+    assert read_outcome(finished("mu_zero", **HEAD, algorithm="fedprox", mu=0.0)) == fedavg
 
 
 @pytest.mark.parametrize(
@@ -153,7 +125,7 @@ def test_mu_keeps_clients_together(finished, keys):
 )
 def test_every_way_to_train_is_a_function_of_the_seed(finished, make_config, keys):
     first = finished("first", **keys)
-    assert outcome(finished("again", **keys)) == outcome(first)
+    assert read_outcome(finished("again", **keys)) == read_outcome(first)
     start, found = initial_model(make_config(**keys)), model_of(first)
     assert found.keys() == start.keys()
     assert all(np.isfinite(w).all() for w in found.values())
@@ -178,7 +150,7 @@ def drawn(finished, make_config, monkeypatch):
     def drawn(**keys):
         orders = []
 
-        def record(model, x, y, work, rng, correction):
+        def record(model, x, y, work, rng, correct):
             orders.append(rng.integers(2**63))
             return LocalTraining(1, 1.0)
 
@@ -207,8 +179,8 @@ def test_a_seed_of_its_own_is_the_runs_seed_by_another_name(drawn):
 
 @pytest.mark.parametrize("key", ["partition_seed", "model_seed", "sampling_seed"])
 def test_each_seed_makes_another_run(finished, key):
-    first = outcome(finished("first", **HEAD, num_rounds=1))
-    assert outcome(finished("other", **HEAD, num_rounds=1, **{key: 3}))[0] != first[0]
+    first = read_outcome(finished("first", **HEAD, num_rounds=1))
+    assert read_outcome(finished("other", **HEAD, num_rounds=1, **{key: 3})).sha256 != first.sha256
 
 
 def test_what_became_of_the_texts_is_told(finished, tmp_path, monkeypatch, capsys):

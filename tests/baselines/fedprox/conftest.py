@@ -28,9 +28,9 @@ def make_config(fedprox_defaults, forget_data):
 
 @pytest.fixture(scope="session")
 def run():
-    """Runs an experiment as the command line does."""
+    """Runs an experiment as the command line does, perhaps with other clients."""
 
-    def run(config, client_app=client_app):
-        run_experiment(config, server_app, client_app)
+    def run(config, clients=None):
+        run_experiment(config, server_app, clients or client_app)
 
     return run

@@ -2,24 +2,21 @@
 
 import hashlib
 import json
-import logging
 import os
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import yaml
+from command_line import main_of
 from fedprox.client_app import app as fedprox_client
 from fedprox.config import FedProxConfig
 from flwr.clientapp import ClientApp
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.singleton import Singleton
+from hydra_state import hydra_as_new
+from run_folders import read_config, read_environment, read_outcome, read_rounds, read_summary
 from safetensors.numpy import load_file
 
-from common.experiment import cli
 from common.experiment.cli import compose_config
 from common.experiment.run_directory import RunDirectory
 from common.protocol import TrainInstruction
@@ -37,41 +34,15 @@ FILES = ["config.yaml", "environment.json", "model.safetensors", "rounds.jsonl",
 
 
 @pytest.fixture
-def cwd(tmp_path, monkeypatch):
-    """An empty current folder."""
-    folder = tmp_path / "cwd"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
+def main(cwd, monkeypatch, capfd):
+    """Runs the command in this process, perhaps with other clients."""
+    with main_of("fedprox", FedProxConfig, monkeypatch, capfd) as main_with_own_clients:
 
+        def main(*arguments, clients=fedprox_client):
+            monkeypatch.setattr("fedprox.client_app.app", clients)
+            return main_with_own_clients(*arguments)
 
-@pytest.fixture
-def hydra_as_new(monkeypatch):
-    """Hydra keeps one global state a process, and changes Python's logging."""
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
-    hydra_state = Singleton.get_state()
-    handlers, level = logging.root.handlers[:], logging.root.level
-    yield
-    GlobalHydra.instance().clear()
-    Singleton.set_state(hydra_state)
-    logging.root.handlers[:] = handlers
-    logging.root.setLevel(level)
-
-
-@pytest.fixture
-def main(cwd, hydra_as_new, monkeypatch, capfd):
-    """Run the command in this process with these arguments; returns code, out and err."""
-
-    def main(*arguments, client_app=fedprox_client):
-        GlobalHydra.instance().clear()
-        HydraConfig.instance().cfg = None
-        monkeypatch.setattr(sys, "argv", ["fedprox.main", *arguments])
-        monkeypatch.setattr("fedprox.client_app.app", client_app)
-        code = cli.main("fedprox", FedProxConfig)
-        out, err = capfd.readouterr()
-        return SimpleNamespace(code=code, out=out, err=err)
-
-    return main
+        yield main
 
 
 def command(*arguments, **environment):
@@ -83,18 +54,6 @@ def command(*arguments, **environment):
         text=True,
         timeout=120,
     )
-
-
-def rounds(folder):
-    return [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
-
-
-def summary(folder):
-    return json.loads((folder / "summary.json").read_text())
-
-
-def config(folder):
-    return yaml.safe_load((folder / "config.yaml").read_text())
 
 
 def test_a_configuration_is_checked_without_what_takes_seconds_to_import():
@@ -120,19 +79,19 @@ def test_a_run_leaves_a_complete_directory(cwd, main):
         "round 3/3",
     ]
 
-    written = config(folder)
+    written = read_config(folder)
     assert written["output_dir"] == str(folder)
     assert written["mu"] == 1.0
     assert (written["num_clients"], written["engine"]) == (6, "inline")
     FedProxConfig.parse(written)
 
-    records = rounds(folder)
+    records = read_rounds(folder)
     assert [record["round"] for record in records] == [1, 2, 3]
     for record in records:
         assert list(record) == [
             "round", "test_accuracy", "test_loss", "train_loss", "dissimilarity", "mu",
             "clients", "stragglers",
-            "failed", "bytes_up", "bytes_down", "seconds",
+            "failed", "bytes_up", "bytes_down", "client_bytes_up", "client_bytes_down", "seconds",
         ]  # fmt: skip
         assert 0 <= record["test_accuracy"] <= 1
         assert record["test_loss"] > 0
@@ -149,7 +108,7 @@ def test_a_run_leaves_a_complete_directory(cwd, main):
         assert 7_320 < record["bytes_down"] < 10_000
         assert record["seconds"] > 0
 
-    closing = summary(folder)
+    closing = read_summary(folder)
     for key in ("test_accuracy", "test_loss", "train_loss"):
         assert closing[key] == records[-1][key]
     for key in ("bytes_up", "bytes_down"):
@@ -164,49 +123,45 @@ def test_a_run_leaves_a_complete_directory(cwd, main):
 
     # The same in this process.
     assert main(*TINY, "output_dir=here").code == 0
-    assert summary(cwd / "here")["model_sha256"] == closing["model_sha256"]
-
-
-def without_seconds(records):
-    return [{key: value for key, value in record.items() if key != "seconds"} for record in records]
+    assert read_summary(cwd / "here")["model_sha256"] == closing["model_sha256"]
 
 
 def test_same_seed_same_run_another_seed_another(cwd, main):
     for name, seed in (("first", 0), ("again", 0), ("other", 1)):
         assert main(*TINY, f"seed={seed}", f"output_dir={name}").code == 0
-    digests = [summary(cwd / name)["model_sha256"] for name in ("first", "again", "other")]
-    assert digests[0] == digests[1] != digests[2]
-    assert without_seconds(rounds(cwd / "first")) == without_seconds(rounds(cwd / "again"))
-    assert without_seconds(rounds(cwd / "first")) != without_seconds(rounds(cwd / "other"))
+    first, again, other = (read_outcome(cwd / name) for name in ("first", "again", "other"))
+    assert first == again
+    assert first.sha256 != other.sha256
+    assert first.rounds != other.rounds
 
 
 def test_repeat_num_is_the_seed_after(cwd, main):
     assert main(*TINY, "seed=3", "+repeat_num=2", "output_dir=repeated").code == 0
     assert main(*TINY, "seed=5", "output_dir=seeded").code == 0
-    assert config(cwd / "repeated")["seed"] == 5
-    assert summary(cwd / "repeated")["model_sha256"] == summary(cwd / "seeded")["model_sha256"]
+    assert read_config(cwd / "repeated")["seed"] == 5
+    assert read_outcome(cwd / "repeated") == read_outcome(cwd / "seeded")
 
 
 def test_config_name_fedavg_is_fedavg(cwd, main):
     assert main("--config-name", "fedavg", *TINY, "output_dir=named").code == 0
-    named = config(cwd / "named")
+    named = read_config(cwd / "named")
     assert (named["algorithm"], named["mu"]) == ("fedavg", 0.0)
     assert main(*TINY, "algorithm=fedavg", "output_dir=spelled").code == 0
-    assert summary(cwd / "named")["model_sha256"] == summary(cwd / "spelled")["model_sha256"]
-    assert [record["mu"] for record in rounds(cwd / "named")] == [0.0] * 3
+    assert read_outcome(cwd / "named") == read_outcome(cwd / "spelled")
+    assert [record["mu"] for record in read_rounds(cwd / "named")] == [0.0] * 3
 
 
 def test_mu_and_training_loss_are_as_configured(cwd, main):
     assert main(*TINY, "mu=0.25", "evaluate_train_loss=false", "output_dir=a").code == 0
-    assert [(r["mu"], r["train_loss"]) for r in rounds(cwd / "a")] == [(0.25, None)] * 3
-    assert summary(cwd / "a")["train_loss"] is None
+    assert [(r["mu"], r["train_loss"]) for r in read_rounds(cwd / "a")] == [(0.25, None)] * 3
+    assert read_summary(cwd / "a")["train_loss"] is None
 
 
 def test_adaptive_mu_moves_by_a_tenth(cwd, main):
     """From mu = 1, up by 0.1 exactly after the rounds in which the training loss rose."""
     arguments = (*TINY, "adaptive_mu=true", "num_rounds=12", "seed=1", "output_dir=a")
     assert main(*arguments).code == 0
-    records = rounds(cwd / "a")
+    records = read_rounds(cwd / "a")
     assert records[0]["mu"] == 1.0
     losses = [record["train_loss"] for record in records]
     for now, then, earlier in zip(records[2:], losses[1:], losses, strict=False):
@@ -218,8 +173,10 @@ def test_adaptive_mu_moves_by_a_tenth(cwd, main):
     assert len({record["mu"] for record in records}) > 1
 
 
-def test_experiment_and_method_are_deltas_over_the_defaults(hydra_as_new, fedprox_defaults):
-    composed = compose_config("fedprox", FedProxConfig, ["+experiment=synthetic", "+method=fedavg"])
+def test_experiment_and_method_are_deltas_over_the_defaults(monkeypatch, fedprox_defaults):
+    overrides = ["+experiment=synthetic", "+method=fedavg"]
+    with hydra_as_new(monkeypatch):
+        composed = compose_config("fedprox", FedProxConfig, overrides)
     assert composed.model_dump() == fedprox_defaults | {
         "dataset": "synthetic",
         "num_clients": 30,
@@ -243,10 +200,10 @@ def test_sweep_numbers_its_runs_and_pairs_its_arms(cwd, main):
     arms = {}
     for folder in folders:
         assert sorted(file.name for file in folder.iterdir()) == FILES
-        settings = config(folder)
+        settings = read_config(folder)
         assert settings["output_dir"] == str(folder)
         arm = settings["mu"], settings["stragglers_fraction"], settings["seed"]
-        arms[arm] = [(record["clients"], record["stragglers"]) for record in rounds(folder)]
+        arms[arm] = [(record["clients"], record["stragglers"]) for record in read_rounds(folder)]
     assert list(arms) == [(mu, p, seed) for mu in (0.0, 2.0) for p in (0.0, 0.5) for seed in (0, 1)]
     for seed in (0, 1):
         clients = [[c for c, _ in met] for (_, _, s), met in arms.items() if s == seed]
@@ -255,15 +212,15 @@ def test_sweep_numbers_its_runs_and_pairs_its_arms(cwd, main):
             assert arms[0.0, p, seed] == arms[2.0, p, seed]
         assert all(stragglers == [] for _, stragglers in arms[0.0, 0.0, seed])
     assert arms[0.0, 0.0, 0] != arms[0.0, 0.0, 1]
-    digests = {summary(folder)["model_sha256"] for folder in folders}
+    digests = {read_summary(folder)["model_sha256"] for folder in folders}
     assert len(digests) == 8
 
 
 def test_sweep_is_in_multirun_by_default(cwd, main):
     assert main("--multirun", *TINY, "seed=4,5").code == 0
     (sweep,) = (cwd / "multirun").glob("*/*")
-    assert [config(sweep / str(number))["seed"] for number in (0, 1)] == [4, 5]
-    assert summary(sweep / "1")["complete"]
+    assert [read_config(sweep / str(number))["seed"] for number in (0, 1)] == [4, 5]
+    assert read_summary(sweep / "1")["complete"]
 
 
 @pytest.mark.parametrize(
@@ -396,7 +353,7 @@ def test_the_same_command_again_finds_its_run_complete(cwd, main):
 def test_a_run_that_failed_goes_on_to_the_undisturbed_end(cwd, main, again):
     assert main(*TINY, "output_dir=undisturbed").code == 0
     failing = client_that(ValueError("wilted"), in_round=3)
-    ended = main(*TINY, "output_dir=a", client_app=failing)
+    ended = main(*TINY, "output_dir=a", clients=failing)
     assert ended.code == 1
     assert ended.out.endswith(f"Incomplete; to go on: resume={cwd / 'a'}\n")
     assert not (cwd / "a" / "summary.json").exists()
@@ -404,10 +361,8 @@ def test_a_run_that_failed_goes_on_to_the_undisturbed_end(cwd, main, again):
     assert (ended.code, ended.err) == (0, "")
     assert ended.out.startswith("Going on after round 2.\nround 3/3 ")
     assert sorted(file.name for file in (cwd / "a").iterdir()) == FILES
-    undisturbed = cwd / "undisturbed"
-    assert without_seconds(rounds(cwd / "a")) == without_seconds(rounds(undisturbed))
-    assert summary(cwd / "a")["model_sha256"] == summary(undisturbed)["model_sha256"]
-    environment = json.loads((cwd / "a" / "environment.json").read_text())
+    assert read_outcome(cwd / "a") == read_outcome(cwd / "undisturbed")
+    environment = read_environment(cwd / "a")
     assert [again["after_round"] for again in environment["resumed"]] == [2]
 
 
@@ -431,7 +386,7 @@ def test_what_cannot_go_on_is_refused(cwd, main, arguments, message):
     assert main("--multirun", *TINY, "seed=0,1", "output_dir=sweep").code == 0
     evil = {"hydra": {"callbacks": {"evil": {"_target_": "os.abort"}}}}
     (cwd / "foreign").mkdir()
-    (cwd / "foreign" / "config.yaml").write_text(yaml.dump(config(cwd / "a") | evil))
+    (cwd / "foreign" / "config.yaml").write_text(yaml.dump(read_config(cwd / "a") | evil))
     ended = main(*arguments)
     assert (ended.code, ended.out) == (2, "")
     assert ended.err.startswith(message.replace("CWD", str(cwd)))
@@ -440,18 +395,18 @@ def test_what_cannot_go_on_is_refused(cwd, main, arguments, message):
 
 def test_a_run_may_go_on_on_another_engine_but_not_to_other_results(cwd, main):
     failing = client_that(ValueError("wilted"), in_round=3)
-    assert main(*TINY, "output_dir=a", client_app=failing).code == 1
+    assert main(*TINY, "output_dir=a", clients=failing).code == 1
     ended = main("resume=a", "num_rounds=4")
     assert ended.code == 2
     assert ended.err.startswith("num_rounds=4 is not allowed: it must be 3, as in the run")
     assert main("resume=a", "client_resources.num_cpus=0.5").code == 0
-    environment = json.loads((cwd / "a" / "environment.json").read_text())
+    environment = read_environment(cwd / "a")
     assert environment["resumed"][0]["changed"] == {"client_resources.num_cpus": 0.5}
 
 
 def test_a_folder_that_is_being_written_is_refused(cwd, main, fedprox_defaults):
-    assert main(*TINY, "output_dir=a", client_app=client_that(ValueError("wilted"))).code == 1
-    written = FedProxConfig.parse(config(cwd / "a"))
+    assert main(*TINY, "output_dir=a", clients=client_that(ValueError("wilted"))).code == 1
+    written = FedProxConfig.parse(read_config(cwd / "a"))
     with RunDirectory(written, "inline"):
         ended = main(*TINY, "output_dir=a")
     assert (ended.code, ended.out) == (2, "")
@@ -500,28 +455,28 @@ def client_that(raises, in_round=1):
 
 def test_a_client_that_raises_fails_the_run_with_its_error(cwd, main):
     ended = main(
-        *TINY, "clients_per_round=6", "output_dir=a", client_app=client_that(ValueError("wilted"))
+        *TINY, "clients_per_round=6", "output_dir=a", clients=client_that(ValueError("wilted"))
     )
     assert ended.code == 1
     assert "\nClient 4 failed in round 1: ValueError: wilted\n" in f"\n{ended.err}"
     assert "test_main.py" in ended.err  # The client's own traceback says where.
     assert "Results are in" not in ended.out
-    assert rounds(cwd / "a") == []
+    assert read_rounds(cwd / "a") == []
     assert not (cwd / "a" / "summary.json").exists()
 
 
 def test_a_client_that_raises_may_be_left_out(cwd, main):
     arguments = (*TINY, "clients_per_round=6", "on_client_failure=leave_out", "output_dir=a")
-    ended = main(*arguments, client_app=client_that(ValueError("wilted")))
+    ended = main(*arguments, clients=client_that(ValueError("wilted")))
     assert (ended.code, ended.err) == (0, "")
     assert "round 2: client 4 is left out: ValueError: wilted\n" in ended.out
-    assert [r["failed"] for r in rounds(cwd / "a")] == [{"4": "ValueError: wilted"}] * 3
-    assert summary(cwd / "a")["client_failures"] == 3
+    assert [r["failed"] for r in read_rounds(cwd / "a")] == [{"4": "ValueError: wilted"}] * 3
+    assert read_summary(cwd / "a")["client_failures"] == 3
 
 
 def test_a_sweep_skips_what_is_complete_and_goes_on_with_the_rest(cwd, main):
     sweep = ("--multirun", *TINY, "clients_per_round=6", "seed=1,0,2", "output_dir=a")
-    assert main(*sweep, client_app=client_that(ValueError("wilted"), in_round=2)).code == 1
+    assert main(*sweep, clients=client_that(ValueError("wilted"), in_round=2)).code == 1
     summaries = [cwd / "a" / number / "summary.json" for number in ("0", "1", "2")]
     assert [file.exists() for file in summaries] == [True, False, True]
     before = summaries[0].stat().st_mtime_ns
@@ -542,7 +497,7 @@ def test_a_run_that_fails_fails_its_sweep(cwd, main):
     """The others go on."""
     ended = main(
         "--multirun", *TINY, "clients_per_round=6", "seed=0,1", "output_dir=a",
-        client_app=client_that(ValueError("wilted")),
+        clients=client_that(ValueError("wilted")),
     )  # fmt: skip
     assert ended.code == 1
     assert "\nClient 4 failed in round 1: ValueError: wilted\n" in f"\n{ended.err}"
@@ -554,7 +509,7 @@ def test_a_run_that_fails_fails_its_sweep(cwd, main):
 def test_interruption(cwd, main, multirun):
     ended = main(
         *multirun, *TINY, "clients_per_round=6", "output_dir=a",
-        client_app=client_that(KeyboardInterrupt()),
+        clients=client_that(KeyboardInterrupt()),
     )  # fmt: skip
     assert (ended.code, ended.err) == (130, "Interrupted.\n")
     assert list(cwd.rglob("summary.json")) == []

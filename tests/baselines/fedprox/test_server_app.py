@@ -1,5 +1,4 @@
 import hashlib
-import json
 
 import numpy as np
 import pytest
@@ -9,6 +8,7 @@ from fedprox.client_app import app as client_app
 from fedprox.dataset import load_dataset
 from fedprox.dissimilarity import dissimilarity
 from flwr.clientapp import ClientApp
+from run_folders import read_environment, read_outcome, read_rounds, read_summary
 from safetensors.numpy import load_file
 from torch import nn
 
@@ -16,33 +16,6 @@ from common.data import synthetic
 from common.errors import ClientFailedError
 
 CNN = {"model": "cnn", "dataset": "mnist", "partition": "iid", "num_rounds": 2}
-
-
-@pytest.fixture
-def finished(make_config, run, tmp_path):
-    """Runs an experiment and returns its folder; the configuration differs in these keys."""
-
-    def finished(name="run", **changes):
-        run(make_config(output_dir=str(tmp_path / name), **changes))
-        return tmp_path / name
-
-    return finished
-
-
-def read_rounds(folder):
-    return [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
-
-
-def read_summary(folder):
-    return json.loads((folder / "summary.json").read_text())
-
-
-def outcome(folder):
-    """Return all that two runs of the same experiment must agree on."""
-    rounds = read_rounds(folder)
-    for line in rounds:
-        del line["seconds"]
-    return read_summary(folder)["model_sha256"], rounds
 
 
 def loss_and_accuracy(folder, x, y):
@@ -92,6 +65,8 @@ def test_a_run_leaves_all_files_with_their_keys(finished):
             "failed",
             "bytes_up",
             "bytes_down",
+            "client_bytes_up",
+            "client_bytes_down",
             "seconds",
         ]
         assert line["mu"] == 0.5
@@ -111,7 +86,7 @@ def test_a_run_leaves_all_files_with_their_keys(finished):
     assert config["mu"] == 0.5
     assert config["client_resources"] == {"num_cpus": 1.0, "num_gpus": 0.0}
     assert config["output_dir"] == str(folder)
-    environment = json.loads((folder / "environment.json").read_text())
+    environment = read_environment(folder)
     assert environment["engine"] == "inline"
     assert environment.keys() >= {"commit", "packages", "platform", "cpus", "gpus"}
 
@@ -140,11 +115,11 @@ def test_it_learns(finished):
 @pytest.mark.parametrize("keys", [{"num_rounds": 5}, CNN], ids=["logistic", "cnn"])
 def test_without_stragglers_mu_zero_is_fedavg_bit_for_bit(finished, tiny_mnist, keys):
     keys = {"stragglers_fraction": 0.0, **keys}
-    fedavg = outcome(finished("fedavg", algorithm="fedavg", mu=0.0, **keys))
-    mu_zero = outcome(finished("mu_zero", algorithm="fedprox", mu=0.0, **keys))
-    mu_one = outcome(finished("mu_one", algorithm="fedprox", mu=1.0, **keys))
+    fedavg = read_outcome(finished("fedavg", algorithm="fedavg", mu=0.0, **keys))
+    mu_zero = read_outcome(finished("mu_zero", algorithm="fedprox", mu=0.0, **keys))
+    mu_one = read_outcome(finished("mu_one", algorithm="fedprox", mu=1.0, **keys))
     assert mu_zero == fedavg
-    assert mu_one[0] != fedavg[0]
+    assert mu_one.sha256 != fedavg.sha256
 
 
 def test_arms_with_one_seed_meet_the_same_clients_and_stragglers(finished):
@@ -163,9 +138,9 @@ def test_arms_with_one_seed_meet_the_same_clients_and_stragglers(finished):
 
 
 def test_a_run_is_a_function_of_its_seed(finished):
-    first = outcome(finished("first", seed=1))
-    assert outcome(finished("again", seed=1)) == first
-    assert outcome(finished("other", seed=2))[0] != first[0]
+    first = read_outcome(finished("first", seed=1))
+    assert read_outcome(finished("again", seed=1)) == first
+    assert read_outcome(finished("other", seed=2)).sha256 != first.sha256
 
 
 def test_adaptive_mu_moves_with_the_training_loss(finished):
@@ -179,12 +154,12 @@ def test_adaptive_mu_moves_with_the_training_loss(finished):
 
 
 def test_the_training_loss_can_be_left_out(finished):
-    full = outcome(finished("full"))
-    without = outcome(finished("without", evaluate_train_loss=False))
-    assert without[0] == full[0]
-    assert [line.pop("train_loss") for line in without[1]] == [None] * 3
-    assert all(line.pop("train_loss") > 0 for line in full[1])
-    assert without[1] == full[1]
+    full = read_outcome(finished("full"))
+    without = read_outcome(finished("without", evaluate_train_loss=False))
+    assert without.sha256 == full.sha256
+    assert [line.pop("train_loss") for line in without.rounds] == [None] * 3
+    assert all(line.pop("train_loss") > 0 for line in full.rounds)
+    assert without.rounds == full.rounds
 
 
 def test_a_client_that_raises_fails_the_run_with_its_own_error(make_config, run, tmp_path):

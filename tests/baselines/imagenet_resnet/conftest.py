@@ -12,15 +12,6 @@ from common.experiment.config import read_default_config
 from common.experiment.run_experiment import run_experiment
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """As in a run; two test processes of two threads each wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="session")
 def imagenet_defaults():
     """The table of defaults of baselines/imagenet_resnet/pyproject.toml, nested."""
@@ -92,9 +83,9 @@ def head_only():
 
 @pytest.fixture(scope="session")
 def run():
-    """Runs an experiment as the command line does."""
+    """Runs an experiment as the command line does, perhaps with other clients."""
 
-    def run(config, client_app=client_app.app):
-        run_experiment(config, server_app, client_app)
+    def run(config, clients=None):
+        run_experiment(config, server_app, clients or client_app.app)
 
     return run

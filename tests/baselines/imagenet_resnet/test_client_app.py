@@ -9,7 +9,6 @@ from flwr.supercore.task_identity import TaskIdentity
 from imagenet_resnet import client_app
 from imagenet_resnet.client_app import app
 from imagenet_resnet.dataset import load_dataset
-from imagenet_resnet.images import crop_and_flip, normalise
 from imagenet_resnet.model import make_model
 from torch import nn
 
@@ -17,6 +16,7 @@ from common.engine.flower import become_server
 from common.engine.grid import node_id
 from common.engine.inline import InlineGrid
 from common.experiment.evaluation import evaluate_top_k
+from common.images import IMAGENET_COLOURS, crop_and_flip, normalise
 from common.protocol import METRICS, NUM_EXAMPLES, TrainInstruction
 from common.randomness import Purpose, generator
 
@@ -123,6 +123,7 @@ def test_does_what_instruction_and_configuration_say(make_config):
         {"batch_size": 20},
         {"momentum": 0.0},
         {"precision": "bfloat16"},
+        {"precision": "float16"},
     ):
         (other,), _ = ask(make_config(**HEAD, **change), [0])
         assert not np.array_equal(other["fc.weight"], first["fc.weight"]), change
@@ -143,10 +144,10 @@ def test_augmentation_is_drawn_for_round_and_client(make_config, monkeypatch):
     ask(config, [1], round_=2)
     own = torch.from_numpy(load_dataset(config).images.x_train[first_three])
     draws = generator(config.seed, Purpose.AUGMENTATION, 1, 1)
-    assert torch.equal(seen[1], normalise(crop_and_flip(own, draws)))
+    assert torch.equal(seen[1], normalise(crop_and_flip(own, draws), IMAGENET_COLOURS))
     assert torch.equal(seen[1], seen[2])
     assert not torch.equal(seen[2], seen[3])
-    assert not torch.equal(seen[2], normalise(own))
+    assert not torch.equal(seen[2], normalise(own, IMAGENET_COLOURS))
 
 
 def test_a_client_reports_the_accuracy_of_its_own_model_if_asked(make_config):

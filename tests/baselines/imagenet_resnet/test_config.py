@@ -1,14 +1,8 @@
 import math
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from imagenet_resnet.config import ImageNetConfig
-from imagenet_resnet.replication import REPLICATION
 from refusal import refusal
-
-from common.errors import UserInputError
-from common.experiment.config import flat_keys, flatten, read_default_config
 
 
 @pytest.fixture
@@ -35,30 +29,6 @@ def test_defaults_are_the_earlier_benchmarks_protocol(defaults):
     assert (config.weighting, config.buffers) == ("uniform", "average")
     assert (config.server_optimizer, config.on_corrupt_image) == ("none", "end")
     assert config.adaptive_mu is False
-
-
-def test_schema_and_table_have_the_same_keys(defaults):
-    assert sorted(flatten(defaults)) == sorted(flat_keys(ImageNetConfig))
-
-
-def test_schema_has_no_defaults_of_its_own():
-    assert all(field.is_required() for field in ImageNetConfig.model_fields.values())
-
-
-def test_flower_can_carry_every_default(defaults):
-    """It takes scalars only, and types that an override must keep."""
-    for key, value in flatten(defaults).items():
-        assert type(value) in (bool, int, float, str), key
-    parsed = ImageNetConfig.parse(defaults).to_run_config()
-    assert parsed == flatten(defaults)
-    assert {key: type(value) for key, value in parsed.items()} == {
-        key: type(value) for key, value in flatten(defaults).items()
-    }
-
-
-def test_run_config_round_trip(defaults):
-    config = ImageNetConfig.parse(defaults | {"mu": 0.5, "seed": 3, "engine": "inline"})
-    assert ImageNetConfig.from_run_config(config.to_run_config()) == config
 
 
 @pytest.mark.parametrize(
@@ -185,26 +155,3 @@ def test_adaptive_mu_needs_the_training_loss(defaults):
         "evaluate_train_loss=False is not allowed with adaptive_mu=True: it must be True, for "
         "adaptive mu follows the training loss."
     )
-
-
-@given(
-    key=st.sampled_from(sorted(flat_keys(ImageNetConfig))),
-    value=st.none()
-    | st.booleans()
-    | st.integers(-5, 5)
-    | st.floats(-2, 2)
-    | st.text("a1.", max_size=3),
-)
-def test_any_value_of_any_key_is_taken_or_refused_in_one_sentence(key, value):
-    values = flatten(read_default_config(REPLICATION.folder / "pyproject.toml")) | {key: value}
-    try:
-        config = ImageNetConfig.parse(values)
-    except UserInputError as error:
-        message = str(error)
-        assert " is not allowed" in message
-        assert message.endswith(".")
-        assert "\n" not in message
-        assert key in message
-    else:
-        assert config.to_run_config() == values
-        assert type(value) is not bool or type(config.to_run_config()[key]) is bool

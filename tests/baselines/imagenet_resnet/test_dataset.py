@@ -6,12 +6,12 @@ import tiny_imagenette
 import torch
 from imagenet_resnet import dataset
 from imagenet_resnet.dataset import load_dataset
-from imagenet_resnet.images import normalise
 from imagenet_resnet.model import make_model
 from PIL import Image
 from refusal import refusal
 
 from common.data import load_images
+from common.images import IMAGENET_COLOURS, normalise
 from common.partition import dirichlet_over_clients
 from common.randomness import Purpose, generator
 
@@ -42,7 +42,7 @@ def test_a_client_has_its_own_examples(make_config, images):
         examples = data.partition.client(client)
         assert len(x) == len(y) == len(examples) >= 8
         np.testing.assert_array_equal(y, images.y_train[examples])
-        expected = normalise(torch.from_numpy(images.x_train[examples]))
+        expected = normalise(torch.from_numpy(images.x_train[examples]), IMAGENET_COLOURS)
         assert torch.equal(every(x), expected)
         met += examples.tolist()
     assert sorted(met) == list(range(80))
@@ -51,14 +51,18 @@ def test_a_client_has_its_own_examples(make_config, images):
 def test_all_clients_together_have_every_training_example(make_config, images):
     x, y = load_dataset(make_config()).train_set(CPU)
     np.testing.assert_array_equal(y, images.y_train)
-    assert torch.equal(every(x), normalise(torch.from_numpy(images.x_train[np.arange(80)])))
+    assert torch.equal(
+        every(x), normalise(torch.from_numpy(images.x_train[np.arange(80)]), IMAGENET_COLOURS)
+    )
 
 
 def test_the_test_set_is_that_of_the_data_set(make_config, images):
     x, y = load_dataset(make_config()).test_set(CPU)
     np.testing.assert_array_equal(y, images.y_test)
     assert Counter(y.tolist()) == dict.fromkeys(range(10), 3)
-    assert torch.equal(every(x), normalise(torch.from_numpy(images.x_test[np.arange(30)])))
+    assert torch.equal(
+        every(x), normalise(torch.from_numpy(images.x_test[np.arange(30)]), IMAGENET_COLOURS)
+    )
 
 
 def test_augmentation_is_for_training_only(make_config):
@@ -170,7 +174,7 @@ def test_features_take_the_place_of_images(make_config, head_only, images):
         (*data.test_set(CPU), images.x_test, images.y_test),
     ):
         np.testing.assert_array_equal(y, labels)
-        expected = trunk(normalise(torch.from_numpy(stored[np.arange(len(y))])))
+        expected = trunk(normalise(torch.from_numpy(stored[np.arange(len(y))]), IMAGENET_COLOURS))
         torch.testing.assert_close(every(x), expected, rtol=1e-5, atol=1e-6)
     x, y = data.client(1, CPU, rng())
     examples = data.partition.client(1)

@@ -1,14 +1,11 @@
 """`flwr run` gives the numbers of our own engines, to the last bit."""
 
-import json
-
 import pytest
 import tiny_imagenette
+from flower_runs import run_by_flower, superlink_that_finds
 from imagenet_resnet.config import ImageNetConfig
 from imagenet_resnet.replication import REPLICATION
-
-from common.engine.flwr_run import COMPLETED, flwr_run
-from common.engine.superlink import SuperLink
+from run_folders import read_outcome
 
 pytestmark = pytest.mark.slow
 
@@ -28,19 +25,8 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def superlink(tiny_folder):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FLOWERBED_DATA", str(tiny_folder / "data"))
-        patch.setenv("XDG_CACHE_HOME", str(tiny_folder / "cache"))
-        with SuperLink() as superlink:
-            yield superlink
-
-
-def results(folder):
-    rounds = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
-    for record in rounds:
-        del record["seconds"]
-    summary = json.loads((folder / "summary.json").read_text())
-    return rounds, summary["model_sha256"]
+    with superlink_that_finds(tiny_folder / "data", tiny_folder / "cache") as superlink:
+        yield superlink
 
 
 @pytest.mark.parametrize(
@@ -54,10 +40,7 @@ def test_flwr_run_agrees_with_inline(
     superlink, tiny_images, imagenet_defaults, run, tmp_path, keys
 ):
     values = SMALL | keys
-    folder = tmp_path / "flwr_run"
-    run_config = values | {"output_dir": str(folder)}
-    ended = flwr_run(REPLICATION.folder, run_config, SMALL["num_clients"], superlink=superlink)
-    assert ended == COMPLETED
+    by_flower = run_by_flower(REPLICATION.folder, values, superlink, tmp_path / "flwr_run")
     inline = {"engine": "inline", "output_dir": str(tmp_path / "inline")}
     run(ImageNetConfig.parse(imagenet_defaults | values | inline))
-    assert results(folder) == results(tmp_path / "inline")
+    assert by_flower == read_outcome(tmp_path / "inline")

@@ -1,20 +1,13 @@
 """The command `python -m imagenet_resnet.main`, in this process: a start takes seconds."""
 
 import hashlib
-import json
-import sys
-from types import SimpleNamespace
 
 import pytest
 import tiny_imagenette
 import torch
-import yaml
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
-from hydra_state import hydra_as_new
+from command_line import main_of
 from imagenet_resnet.config import ImageNetConfig
-
-from common.experiment import cli
+from run_folders import read_config, read_rounds, read_summary
 
 HEAD = (f"weights={tiny_imagenette.TRUNK}", "num_stages=3", "trainable=head")
 TINY = (
@@ -24,38 +17,9 @@ TINY = (
 
 
 @pytest.fixture
-def cwd(tmp_path, monkeypatch, tiny_images):
-    """An empty current folder."""
-    folder = tmp_path / "cwd"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
-
-
-@pytest.fixture
-def main(cwd, monkeypatch, capfd):
-    """Run the command in this process with these arguments; returns code, out and err."""
-
-    def main(*arguments):
-        GlobalHydra.instance().clear()
-        HydraConfig.instance().cfg = None
-        monkeypatch.setattr(sys, "argv", ["imagenet_resnet.main", *arguments])
-        code = cli.main("imagenet_resnet", ImageNetConfig)
-        out, err = capfd.readouterr()
-        return SimpleNamespace(code=code, out=out, err=err)
-
-    with hydra_as_new(monkeypatch):
+def main(cwd, tiny_images, monkeypatch, capfd):
+    with main_of("imagenet_resnet", ImageNetConfig, monkeypatch, capfd) as main:
         yield main
-
-
-def rounds(folder):
-    lines = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
-    assert all(line.pop("seconds") > 0 for line in lines)
-    return lines
-
-
-def summary(folder):
-    return json.loads((folder / "summary.json").read_text())
 
 
 def test_the_smoke_run_is_the_whole_path(cwd, main):
@@ -64,14 +28,14 @@ def test_the_smoke_run_is_the_whole_path(cwd, main):
     ended = main(*smoke)
     assert ended.code == 0
     assert ended.out.endswith(f"Results are in {cwd / 'a'}\n")
-    closing = summary(cwd / "a")
+    closing = read_summary(cwd / "a")
     assert closing["complete"] is True
     model = (cwd / "a" / "model.safetensors").read_bytes()
     assert closing["model_sha256"] == hashlib.sha256(model).hexdigest()
-    written = yaml.safe_load((cwd / "a" / "config.yaml").read_text())
+    written = read_config(cwd / "a")
     ImageNetConfig.parse(written)
     assert (written["dataset"], written["trainable"]) == ("imagenette", "head")
-    assert len(rounds(cwd / "a")) == written["num_rounds"]
+    assert len(read_rounds(cwd / "a")) == written["num_rounds"]
 
     ended = main(*smoke)
     assert (ended.code, ended.err) == (0, "")
@@ -86,9 +50,9 @@ def test_methods_of_a_sweep_meet_the_same_clients(cwd, main):
     )
     assert ended.code == 0
     folders = [cwd / "sweep" / str(number) for number in range(2)]
-    fedavg, linear = ([line["clients"] for line in rounds(folder)] for folder in folders)
+    fedavg, linear = ([line["clients"] for line in read_rounds(folder)] for folder in folders)
     assert fedavg == linear
-    assert len({summary(folder)["model_sha256"] for folder in folders}) == 2
+    assert len({read_summary(folder)["model_sha256"] for folder in folders}) == 2
 
 
 @pytest.mark.parametrize(

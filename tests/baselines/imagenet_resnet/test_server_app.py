@@ -1,5 +1,4 @@
 import hashlib
-import json
 import math
 
 import numpy as np
@@ -12,6 +11,7 @@ from imagenet_resnet import server_app
 from imagenet_resnet.client_app import app as imagenet_client
 from imagenet_resnet.dataset import load_dataset
 from imagenet_resnet.model import make_model
+from run_folders import read_environment, read_outcome, read_rounds, read_summary
 from safetensors.numpy import load_file
 
 from common.errors import ClientFailedError, UserInputError
@@ -21,33 +21,6 @@ from common.protocol import TrainInstruction, train_reply
 CPU = torch.device("cpu")
 # All layers as far as layer3: with BatchNorm, and a third of the bytes that layer4 has.
 ALL = {"weights": tiny_imagenette.TRUNK, "num_stages": 3, "num_rounds": 1}
-
-
-@pytest.fixture
-def finished(make_config, run, tmp_path):
-    """Runs an experiment and returns its folder; the configuration differs in these keys."""
-
-    def finished(name="run", client_app=imagenet_client, **changes):
-        run(make_config(output_dir=str(tmp_path / name), **changes), client_app)
-        return tmp_path / name
-
-    return finished
-
-
-def read_rounds(folder):
-    return [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
-
-
-def read_summary(folder):
-    return json.loads((folder / "summary.json").read_text())
-
-
-def outcome(folder):
-    """Return all that two runs of the same experiment must agree on."""
-    rounds = read_rounds(folder)
-    for line in rounds:
-        del line["seconds"]
-    return read_summary(folder)["model_sha256"], rounds
 
 
 def model_of(folder):
@@ -98,7 +71,8 @@ def test_a_run_leaves_what_it_measured(finished, head_only):
         assert line.keys() >= {
             "test_accuracy", "test_top5_accuracy", "test_loss", "train_loss", "mu", "clients",
             "drift", "drift_relative", "update_cosine", "update_norm", "client_test_accuracy",
-            "worst_client_test_accuracy", "bytes_up", "bytes_down", "seconds",
+            "worst_client_test_accuracy", "bytes_up", "bytes_down",
+            "client_bytes_up", "client_bytes_down", "seconds",
         }  # fmt: skip
         assert line["clients"] == [0, 1, 2]
         assert line["stragglers"] == []
@@ -135,8 +109,8 @@ def test_it_learns(finished, head_only):
 @pytest.mark.parametrize("trainable", ["head", "all"])
 def test_mu_of_zero_is_fedavg_bit_for_bit(finished, trainable):
     keys = ALL | {"trainable": trainable}
-    fedavg = outcome(finished("fedavg", algorithm="fedavg", mu=0.0, **keys))
-    mu_zero = outcome(finished("mu_zero", algorithm="fedprox", mu=0.0, **keys))
+    fedavg = read_outcome(finished("fedavg", algorithm="fedavg", mu=0.0, **keys))
+    mu_zero = read_outcome(finished("mu_zero", algorithm="fedprox", mu=0.0, **keys))
     assert mu_zero == fedavg
 
 
@@ -148,9 +122,9 @@ def test_mu_makes_a_difference_and_keeps_clients_near(finished, head_only):
 
 
 def test_a_run_is_a_function_of_its_seed(finished, head_only):
-    first = outcome(finished("first", **head_only, seed=1))
-    assert outcome(finished("again", **head_only, seed=1)) == first
-    assert outcome(finished("other", **head_only, seed=2))[0] != first[0]
+    first = read_outcome(finished("first", **head_only, seed=1))
+    assert read_outcome(finished("again", **head_only, seed=1)) == first
+    assert read_outcome(finished("other", **head_only, seed=2)).sha256 != first.sha256
 
 
 @pytest.mark.parametrize("weighting", ["uniform", "examples"])
@@ -159,7 +133,7 @@ def test_parameters_and_batch_norm_statistics_are_averaged(
 ):
     """Client k adds k + 1 to every number: the mean is by hand."""
     keys = ALL | {"weighting": weighting}
-    found = model_of(finished(client_app=client_that_adds(lambda k, key: k + 1), **keys))
+    found = model_of(finished(clients=client_that_adds(lambda k, key: k + 1), **keys))
     config = make_config(**keys)
     sizes = load_dataset(config).partition.sizes
     added = {"uniform": 2.0, "examples": sizes @ [1, 2, 3] / 80}[weighting]
@@ -175,7 +149,7 @@ STEP = 0.5 * 0.1 / (math.sqrt(0.99 * 0.001**2 + 0.01) + 0.001)
 
 def test_a_server_optimiser_touches_no_buffer(finished, make_config, client_that_adds):
     keys = ALL | FEDADAM
-    found = model_of(finished(client_app=client_that_adds(lambda k, key: 1), **keys))
+    found = model_of(finished(clients=client_that_adds(lambda k, key: 1), **keys))
     for key, w in initial_model(make_config(**keys)).items():
         expected = w + (1 if is_buffer(key) else STEP)
         np.testing.assert_allclose(found[key], expected, rtol=1e-5, atol=1e-6, err_msg=key)
@@ -185,7 +159,7 @@ def test_buffers_may_be_kept_in_every_round(finished, make_config, client_that_a
     """Clients begin each with the initial ones, whatever they made of them before."""
     keys, seen = ALL | FEDADAM | {"buffers": "keep", "num_rounds": 2}, {}
     adds = client_that_adds(lambda k, key: 1, seen)
-    for found in (model_of(finished(client_app=adds, **keys)), seen[1], seen[2]):
+    for found in (model_of(finished(clients=adds, **keys)), seen[1], seen[2]):
         start = initial_model(make_config(**keys))
         kept = {key for key, w in start.items() if np.array_equal(found[key], w)}
         assert kept == ({*start} if found is seen[1] else {key for key in start if is_buffer(key)})
@@ -196,7 +170,7 @@ def test_nan_in_a_buffer_of_a_reply_is_refused_and_the_client_named(finished, cl
     app = client_that_adds(lambda k, key: np.nan if (k, key) == (1, bad) else 0)
     reason = f"its '{bad}' holds a number that is not finite"
     with pytest.raises(ClientFailedError, match=f"^Client 1 failed in round 1: {reason}$"):
-        finished(client_app=app, **ALL)
+        finished(clients=app, **ALL)
 
 
 def test_frozen_batch_norm_stays_as_in_the_weights(finished, make_config):
@@ -235,7 +209,7 @@ def test_clients_that_never_meet_are_evaluated_one_by_one(finished, make_config,
         models.append({key: w.numpy() for key, w in reply.content["arrays"].items()})
         return reply
 
-    (line,) = read_rounds(finished(client_app=app, **keys, evaluate_clients=True))
+    (line,) = read_rounds(finished(clients=app, **keys, evaluate_clients=True))
     config, accuracies = make_config(**keys), []
     tail = make_model(config, 10).tail
     for w_k in models:
@@ -313,7 +287,7 @@ def test_a_run_goes_on_with_the_weights_that_it_began_with(make_config, run, tmp
 
     with pytest.raises(ClientFailedError):
         run(config, failing)
-    stored = json.loads((folder / "environment.json").read_text())["weights"]
+    stored = read_environment(folder)["weights"]
     assert stored == hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
     other = {key: w + 1 for key, w in tiny_imagenette.state().items()}
     torch.save(other, weights)

@@ -77,6 +77,11 @@ def make_arm(curves, megabytes_up, seconds, **keys):
     ]
 
 
+def with_metric(run, name, values):
+    rounds = [{**record, name: value} for record, value in zip(run.rounds, values, strict=True)]
+    return replace(run, rounds=rounds)
+
+
 @pytest.fixture
 def stored():
     arms = [
@@ -105,6 +110,18 @@ def rows(part, start):
 def test_experiments_without_results_say_so(parts):
     assert set(parts) == {"bandwidth_first", "bandwidth_second"}
     assert parts["bandwidth_second"] == "Not run yet: there are no stored results."
+
+
+def test_a_part_tells_what_compressed_arms_sent_beside_their_bound():
+    compressed = make_arm([(0.25, 0.5, 0.75)] * 2, 4, 1.0, algorithm="avg", mu=0.0)
+    compressed = [with_metric(run, "bound_up", [1e6, 2e6, 3e6]) for run in compressed]
+    dense = make_arm([(0.25, 0.5, 0.75)] * 2, 40, 1.0)
+    replication = replace(TOY, figures={"first": FigureOf("", "")}, folder=Path("toy"))
+    part = bandwidth_parts(replication, {"first": Results.of(compressed + dense)})[
+        "bandwidth_first"
+    ]
+    (_, *found) = rows(part, "What all clients sent in all rounds, beside the bound")
+    assert [row[1:] for row in found] == [["12.0 ± 0.0", "6.00 ± 0.00", "2.00"]]
 
 
 def test_a_part_tells_what_a_target_takes(parts):

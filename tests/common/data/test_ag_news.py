@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import common
-from common.data import load_texts, store
+from common.data import load_texts
 from common.errors import UserInputError
 
 TRAIN = {"text": ["War ends.", "Cup won", "", "Chips rise"], "label": [0, 1, 2, 3]}
@@ -70,9 +70,7 @@ def test_what_is_not_ag_news_is_refused(write, split, columns, rule):
         load_texts("ag_news")
 
 
-def test_neither_on_disk_nor_on_the_hub(data_folder, monkeypatch):
-    monkeypatch.setattr(store, "_hub_is_reachable", lambda: False)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def test_neither_on_disk_nor_on_the_hub(data_folder, no_hub):
     with pytest.raises(
         UserInputError, match=r"at \$FLOWERBED_DATA/ag_news/train\.parquet .* 'fancyzhx/ag_news' "
     ):

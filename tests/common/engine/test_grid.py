@@ -432,7 +432,8 @@ def train_corrected(message, context):
     rng = np.random.default_rng(context.node_config["partition-id"])
     with torch.no_grad():
         for _ in range(TrainInstruction.of(message).epochs):
-            gradient = torch.tensor(rng.standard_normal(2, np.float32)) + control.correction[0]
+            gradient = torch.tensor(rng.standard_normal(2, np.float32))
+            control.correct([gradient])
             net["w"] -= 0.1 * gradient
     change = control.update(TrainInstruction.of(message).epochs, 0.1)
     return train_reply(message, arrays(*net["w"].tolist()), 5, control_variate_change=change)

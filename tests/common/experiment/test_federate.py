@@ -186,6 +186,7 @@ def keys_of(folder):
 def test_without_measures_the_files_have_no_key_for_them(run, tmp_path):
     run([4, 3, 2, 1])
     traffic = ["clients", "stragglers", "failed", "bytes_up", "bytes_down"]
+    traffic += ["client_bytes_up", "client_bytes_down"]
     assert keys_of(tmp_path) == (["round", *EVALUATED, "mu", *traffic, "seconds"], EVALUATED)
 
 
@@ -358,6 +359,7 @@ def make_fedadam(config):
         beta_1=0.9,
         beta_2=0.99,
         tau=0.001,
+        bias_correction=True,
     )
     aggregation = Aggregation(server_optimizer=adam)
     return make_fedavg(config, aggregation=aggregation, measure_drift=True)

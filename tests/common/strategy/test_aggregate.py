@@ -170,7 +170,13 @@ def batch_norm_models(count, seed=0):
 def optimizer_of(name, w_global, beta_1=0.9, server_learning_rate=0.1):
     w_0 = {key: view(w_global[key]) for key in sorted(PARAMETERS)}
     return make_server_optimizer(
-        name, w_0, server_learning_rate=server_learning_rate, beta_1=beta_1, beta_2=0.99, tau=0.001
+        name,
+        w_0,
+        server_learning_rate=server_learning_rate,
+        beta_1=beta_1,
+        beta_2=0.99,
+        tau=0.001,
+        bias_correction=False,
     )
 
 
@@ -224,6 +230,7 @@ def test_a_server_optimizer_leaves_what_no_client_changed(name, num_clients, cou
         beta_1=0.9,
         beta_2=0.99,
         tau=1e-30,
+        bias_correction=False,
     )
     aggregation = Aggregation(server_optimizer=optimizer)
     found = aggregate(aggregation, [w] * num_clients, [count] * num_clients, w)
@@ -241,6 +248,7 @@ def test_a_server_optimizer_goes_along_the_mean_update():
         beta_1=0.9,
         beta_2=0.0,
         tau=1.0,
+        bias_correction=False,
     )
     aggregation = Aggregation(weighting="uniform", server_optimizer=optimizer)
     assert aggregate(aggregation, models, [9, 1], w_global)["w"].numpy().tolist() == [1.75]

@@ -14,14 +14,17 @@ def test_mean_and_worst_over_clients():
 
 
 def test_the_worst_loss_is_the_largest():
-    metrics = ClientMetrics(["train-loss", "loss-margin"])
-    for loss in (0.5, 2.0, 1.25):
-        metrics.add({"train-loss": loss, "loss-margin": loss})
+    """So is the worst number of steps that were skipped."""
+    metrics = ClientMetrics(["train-loss", "loss-margin", "skipped-steps"])
+    for loss, skipped in ((0.5, 0), (2.0, 1), (1.25, 2)):
+        metrics.add({"train-loss": loss, "loss-margin": loss, "skipped-steps": skipped})
     assert metrics.result() == {
         "client_train_loss": 1.25,
         "worst_client_train_loss": 2.0,
         "client_loss_margin": 1.25,
         "worst_client_loss_margin": 0.5,
+        "client_skipped_steps": 1.0,
+        "worst_client_skipped_steps": 2,
     }
 
 

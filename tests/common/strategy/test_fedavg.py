@@ -12,6 +12,7 @@ from common.protocol import TrainInstruction, train_reply
 from common.strategy.aggregate import Aggregation, WeightedMean
 from common.strategy.cohort import sample_cohort
 from common.strategy.fedavg import FedAvg
+from common.strategy.reply import BadReplyError
 from common.strategy.server_optimizer import FedAvgM
 
 NUM_CLIENTS = 30
@@ -395,6 +396,77 @@ def test_the_bytes_are_those_of_what_was_sent_and_received():
     assert strategy.traffic.bytes_up == sum(weight(reply.content) for reply in replies)
     # Both hold two weights of 8 bytes; more goes down beside them.
     assert strategy.traffic.bytes_down > strategy.traffic.bytes_up > 6 * 2 * 8
+
+
+def test_the_bytes_of_each_client_are_its_own_whoever_is_first():
+    """A client with a longer list of metrics sends more; one that fails or is dropped, less."""
+    strategy = make_strategy(
+        clients_per_round=6, stragglers_fraction=1 / 3, on_client_failure="leave_out"
+    )
+    messages = ask(strategy)
+    replies = [
+        train_reply(message, model(1, 2), 5, {"x" * place: 1.0 for place in range(1, 1 + count)})
+        for count, message in enumerate(messages)
+    ]
+    replies[1] = failing(messages[1])
+    strategy.aggregate_train(1, [replies[i] for i in (3, 1, 0)])
+    asked = [client_of(message) for message in messages]
+    traffic = strategy.traffic
+    up = dict(zip(traffic.clients, traffic.client_bytes_up, strict=True))
+    down = dict(zip(traffic.clients, traffic.client_bytes_down, strict=True))
+    assert len(asked) == 4
+    for client in traffic.stragglers:
+        assert (up[client], down[client]) == (0, 0)
+    assert [up[client] for client in asked] == [
+        *(weight(replies[0].content), 0, 0, weight(replies[3].content))
+    ]
+    assert [down[client] for client in asked] == [weight(message.content) for message in messages]
+    assert (traffic.bytes_up, traffic.bytes_down) == (sum(up.values()), sum(down.values()))
+    assert up[asked[3]] > up[asked[0]] > 0
+
+
+def test_measures_of_the_traffic_are_of_the_whole_round():
+    seen = []
+
+    def measure(traffic):
+        seen.append((traffic.bytes_up, list(traffic.client_bytes_down)))
+        return {"seconds_mobile": 2.5}
+
+    strategy = make_strategy(clients_per_round=3, measure_traffic=measure, measure_drift=True)
+    play(strategy)
+    assert seen == [(strategy.traffic.bytes_up, strategy.traffic.client_bytes_down)]
+    assert strategy.measures["seconds_mobile"] == 2.5
+    assert "drift" in strategy.measures
+
+
+def test_a_model_may_be_read_in_another_way():
+    """What is read is what is averaged and measured."""
+
+    class Doubled(FedAvg):
+        def read_model(self, reply, w_global, n_k):
+            (w,) = w_global["w"].numpy().tolist()
+            if n_k == 2:
+                raise BadReplyError("it is the second")
+            return model(w + 2 * reply.content["arrays"]["w"].numpy()[0])
+
+    strategy = Doubled(
+        NODES[:3],
+        [1, 2, 3],
+        clients_per_round=3,
+        num_epochs=1,
+        stragglers_fraction=0.0,
+        seed=0,
+        on_client_failure="leave_out",
+        measure_drift=True,
+    )
+    replies = [
+        train_reply(message, model(4.0), n_k)
+        for n_k, message in enumerate(ask(strategy, w_global=model(10.0)), start=1)
+    ]
+    mean, _ = strategy.aggregate_train(1, replies)
+    assert mean["w"].numpy().tolist() == [18]
+    assert strategy.measures["drift"] == 8
+    assert strategy.traffic.failed == {1: "it is the second"}
 
 
 def test_the_bytes_are_proportional_to_those_who_take_part():

@@ -8,7 +8,14 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from common.arrays import to_arrays
 from common.protocol import ARRAYS, METRICS, NUM_EXAMPLES, TrainInstruction, train_reply
-from common.strategy.reply import BadReplyError, is_finite, read_metrics, read_reply
+from common.strategy.reply import (
+    BadReplyError,
+    is_finite,
+    read_metrics,
+    read_reply,
+    read_sent,
+    require_model,
+)
 
 N_K = 7
 
@@ -205,13 +212,13 @@ def test_an_extra_tensor_is_a_fault_told_in_short():
     assert len(message) < 120
 
 
-def read_sent(w_k):
+def read_without_b(w_k):
     return read_reply(train_reply(make_message(), w_k, N_K), W, N_K, broadcast_only=["b"])
 
 
 def test_what_is_broadcast_only_must_not_come_back():
     w_k = ArrayRecord({"w": W["w"]})
-    assert read_sent(w_k) is w_k
+    assert read_without_b(w_k) is w_k
     for bad, why in (
         (W, "its model has 'b', which only the server sends"),
         (ArrayRecord({"b": W["b"]}), "its model lacks 'w'"),
@@ -221,8 +228,29 @@ def test_what_is_broadcast_only_must_not_come_back():
         (record(w=np.full((2, 3), np.nan, np.float32)), "its 'w' holds a number that is not"),
     ):
         with pytest.raises(BadReplyError) as caught:
-            read_sent(bad)
+            read_without_b(bad)
         assert str(caught.value).startswith(why)
+
+
+@pytest.mark.parametrize(
+    "sent", [ArrayRecord(), record(v=np.float64([np.nan])), record(w=np.zeros(3))]
+)
+def test_what_is_sent_may_be_of_any_model_but_has_its_examples(sent):
+    """A strategy may make the model of it: only the result must be one."""
+    assert read_sent(train_reply(make_message(), sent, N_K), N_K) is sent
+    with pytest.raises(BadReplyError, match=r"^it reports 8 examples, but has 7$"):
+        read_sent(train_reply(make_message(), sent, N_K + 1), N_K)
+    with pytest.raises(BadReplyError, match=r"its model lacks 'b'|its 'w' is "):
+        require_model(sent, W)
+
+
+def test_a_model_is_one_whatever_made_it():
+    require_model(record(w=np.zeros((2, 3), np.float32), b=np.float32([7, 8])), W)
+    require_model(record(w=np.zeros((2, 3), np.float32)), W, broadcast_only=["b"])
+    with pytest.raises(BadReplyError, match=r"^its 'b' holds a number that is not finite$"):
+        require_model(record(w=np.zeros((2, 3), np.float32), b=np.float32([np.inf, 8])), W)
+    with pytest.raises(BadReplyError, match=r"^its model has 'b', which only the server sends$"):
+        require_model(W, W, broadcast_only=["b"])
 
 
 @pytest.mark.parametrize(

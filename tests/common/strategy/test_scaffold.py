@@ -92,7 +92,7 @@ class Quadratics:
                 for _ in range(num_steps):
                     gradient = self.a[client] * (net["w"] - self.b[client])
                     if control is not None:
-                        gradient += control.correction[0]
+                        control.correct([gradient])
                     net["w"] -= self.learning_rate * gradient
             w_k, n_k = to_arrays(net), self.num_examples[client]
             if control is None:
@@ -225,9 +225,9 @@ def network_app():
         net = make_network()
         load_arrays(net, message.content.array_records[ARRAYS])
         control = ControlVariate.of(message, context, net)
-        correction = None if control is None else control.correction
+        correct = None if control is None else control.correct
         work = LocalWork(epochs=2, batch_size=3, learning_rate=0.3, mu=0.0)
-        training = train_locally(net, x, y, work, rng, correction)
+        training = train_locally(net, x, y, work, rng, correct)
         change = None if control is None else control.update(training.num_steps, 0.3)
         return train_reply(message, to_arrays(net), 7, control_variate_change=change)
 

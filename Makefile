@@ -9,6 +9,8 @@ RUN := $(VENV)/bin/python -m
 DEMO := multirun/demo-$(shell date +%Y%m%d-%H%M%S)
 REPORT := baselines/distilbert_failures/report
 
+# Else every process that starts compiles all that it imports anew.
+export PYTHONDONTWRITEBYTECODE :=
 export FLWR_TELEMETRY_ENABLED ?= 0
 export RAY_USAGE_STATS_ENABLED ?= 0
 export POETRY_VIRTUALENVS_IN_PROJECT := true

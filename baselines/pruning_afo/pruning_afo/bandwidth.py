@@ -105,9 +105,9 @@ def _tables(panels: Panels, target: float | None) -> str:
     compressed = {title: _compressed(arms) for title, arms in panels.items()}
     if any(compressed.values()):
         made.append(
-            "What all clients sent in all rounds, beside the bound of their updates: what the "
-            "entries sent weigh at least if which they are is as good as random. What is sent "
-            f"beside the updates, such as the statistics of BatchNorm, has no bound{mean}:"
+            f"What all clients sent in all rounds{mean}, beside the bound of their updates: the "
+            "bytes that say which entries are sent, if all choices are equally likely, and their "
+            "values. The statistics of BatchNorm, which travel beside the updates, have no bound:"
         )
         made += [_beside_bound(title, arms) for title, arms in compressed.items()]
     if target is not None:

@@ -174,6 +174,15 @@ class PruningConfig(ExperimentConfig):
         return self
 
     @model_validator(mode="after")
+    def _server_learning_rate_has_its_optimizer(self) -> Self:
+        if self.server_learning_rate != 1 and self.server_optimizer == "none":
+            raise ValueError(
+                f"server_learning_rate={self.server_learning_rate} is not allowed with "
+                "server_optimizer='none': it must be 1, for the mean is the next model."
+            )
+        return self
+
+    @model_validator(mode="after")
     def _bias_correction_has_moments(self) -> Self:
         if self.bias_correction and self.server_optimizer not in ("fedadam", "fedyogi"):
             raise ValueError(

@@ -120,7 +120,7 @@ def test_a_part_tells_what_compressed_arms_sent_beside_their_bound():
     part = bandwidth_parts(replication, {"first": Results.of(compressed + dense)})[
         "bandwidth_first"
     ]
-    (_, *found) = rows(part, "What all clients sent in all rounds, beside the bound")
+    (_, *found) = rows(part, "What all clients sent in all rounds")
     assert [row[1:] for row in found] == [["12.0 ± 0.0", "6.00 ± 0.00", "2.00"]]
 
 

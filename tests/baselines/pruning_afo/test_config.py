@@ -137,6 +137,15 @@ def test_what_acts_on_a_residual_needs_one(defaults, key, value, off):
     )
 
 
+def test_a_server_learning_rate_has_its_optimizer(defaults):
+    rate = defaults | {"server_learning_rate": 0.5}
+    PruningConfig.parse(rate | {"server_optimizer": "fedavgm"})
+    assert refused(rate) == (
+        "server_learning_rate=0.5 is not allowed with server_optimizer='none': it must be 1, for "
+        "the mean is the next model."
+    )
+
+
 @pytest.mark.parametrize("sparsifier", ["none", "threshold"])
 def test_a_warmup_is_of_a_density_and_within_the_run(defaults, sparsifier):
     top_k = defaults | {"sparsifier": "top_k", "num_rounds": 5}

@@ -231,12 +231,14 @@ def test_every_method_runs(hydra_state, tiny_cifar10_at_hand, run, tmp_path, met
     assert len(rounds) == 5
     assert all(np.isfinite(line["test_loss"]) for line in rounds)
     if config.compresses and config.pruning == "none":
-        assert 0 < rounds[-1]["density_up"] <= 1
+        assert 0 <= rounds[-1]["density_up"] <= 1
+        # Of so little training nothing is beyond a threshold.
+        assert rounds[-1]["density_up"] > 0 or config.sparsifier == "threshold"
     if config.pruning != "none":
         assert 0 < rounds[-1]["model_density"] < 1
     results = Results.of(load_runs([tmp_path]))
     panels = compare(REPLICATION, results)
     (arms,) = panels.values()
     (arm,) = arms
-    assert arm in tables(REPLICATION, panels, "grid").markdown
+    assert arm.replace("|", r"\|") in tables(REPLICATION, panels, "grid").markdown
     assert read_summary(tmp_path / "run")["complete"] is True

@@ -156,7 +156,11 @@ def test_the_model_is_encoded_once_a_round():
     }
 
 
-@pytest.mark.parametrize("quantiser", [Float16(), BFloat16(), Int8(), Sign()], ids=lambda quantiser: type(quantiser).__name__)
+@pytest.mark.parametrize(
+    "quantiser",
+    [Float16(), BFloat16(), Int8(), Sign()],
+    ids=lambda quantiser: type(quantiser).__name__,
+)
 def test_updates_are_quantised(quantiser):
     strategies = [one_shot(start=0) for _ in range(2)]
     (coarse,) = play(strategies[0], grid_of(app(quantiser)), W_0, [1])

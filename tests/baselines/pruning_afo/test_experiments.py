@@ -51,7 +51,7 @@ PROTOCOLS = {
 }
 # Keys in which the arms of an experiment may differ.
 OF_ARMS = {*REPLICATION.arm_keys.model_fields, *REPLICATION.also_differ, "seed"}
-# Reddi et al. 2021, table 8, CIFAR-10: base-10 logarithms of the clients' rate and of the server's.
+# Reddi et al. 2021, for CIFAR-10: base-10 logarithms of the clients' rate and of the server's.
 TUNED = {
     "fedavg_reddi": (-0.5, 0.0),
     "fedavgm": (-1.5, -0.5),

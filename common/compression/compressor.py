@@ -15,7 +15,6 @@ from common.compression.quantisers import (
     Int8,
     Quantiser,
     Sign,
-    is_finite,
 )
 from common.compression.sparse import SparseTensor, Tensors
 from common.compression.sparsifiers import (
@@ -26,6 +25,7 @@ from common.compression.sparsifiers import (
     Threshold,
     TopK,
 )
+from common.finite import is_finite
 
 
 @dataclass(frozen=True)

@@ -25,11 +25,6 @@ class Memory:
     residual: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     momentum: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
-    @classmethod
-    def empty(cls) -> "Memory":
-        """Return the memory of a client that has sent nothing yet: zeros, without their shapes."""
-        return cls()
-
 
 @dataclass(frozen=True)
 class ErrorFeedback:
@@ -70,7 +65,7 @@ class ErrorFeedback:
 
         Args:
             update: Delta_k = w_k - w_t, of any shapes.
-            memory: Of this client, as returned last; at first :meth:`Memory.empty`.
+            memory: Of this client, as returned last; at first an empty one.
             round: From 1.
             rng: For random sparsifiers and stochastic rounding.
 

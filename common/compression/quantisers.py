@@ -249,15 +249,6 @@ def row_starts(indices: NDArray[np.int64] | None, shape: tuple[int, ...], scale:
     return starts[np.diff(starts, append=count) > 0]
 
 
-def is_finite(values: Values) -> bool:
-    """Whether no value is NaN or infinite.
-
-    Either shows in the sum, which costs less than asking each value.
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(values.sum()) or np.isfinite(values).all())
-
-
 def _to_float16(values: Values) -> NDArray[np.uint32]:
     """The bits of half precision: what ``astype`` does, several times faster."""
     magnitudes = np.minimum(np.abs(values), _FLOAT16_MAX)

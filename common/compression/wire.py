@@ -46,10 +46,10 @@ from common.compression.quantisers import (
     Quantiser,
     Rows,
     Sign,
-    is_finite,
     row_starts,
 )
 from common.compression.sparse import SparseTensor
+from common.finite import is_finite
 
 Shapes = Mapping[str, tuple[int, ...]]
 

@@ -2,13 +2,11 @@
 
 import sys
 from collections.abc import Collection, Sequence
-from typing import Any
 
-import numpy as np
 from flwr.app import ArrayRecord, Message
-from numpy.typing import NDArray
 
 from common.arrays import view
+from common.finite import is_finite
 from common.protocol import ARRAYS, METRICS, NUM_EXAMPLES
 
 
@@ -124,13 +122,3 @@ def _require_usable(key: str, w_k: ArrayRecord, dtype: str, shape: tuple[int, ..
         raise BadReplyError(f"its {key!r} is {found}, not {dtype}{list(shape)}")
     if not is_finite(w):
         raise BadReplyError(f"its {key!r} holds a number that is not finite")
-
-
-def is_finite(w: NDArray[Any]) -> bool:
-    """Whether there is neither NaN nor infinity in an array.
-
-    Either shows in the sum, which costs half of asking each number. A sum that only overflowed is
-    looked into.
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(w.sum()) or np.isfinite(w).all())

@@ -11,10 +11,11 @@ from flwr.app import ArrayRecord, Message, RecordDict
 from numpy.typing import NDArray
 
 from common.arrays import to_array, view
+from common.finite import is_finite
 from common.protocol import CONTROL_VARIATE, CONTROL_VARIATE_CHANGE, TrainInstruction
 from common.strategy.aggregate import WeightedMean
 from common.strategy.fedavg import FedAvg, FedAvgOptions
-from common.strategy.reply import BadReplyError, is_finite
+from common.strategy.reply import BadReplyError
 
 _STATE: Final = "server-control-variate"
 

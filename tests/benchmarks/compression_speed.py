@@ -129,7 +129,7 @@ class Compression:
         self._feedback = ErrorFeedback(self._compressor, momentum, factor_masking=True)
         self._shapes = {name: values.shape for name, values in update.items()}
         self._rng = np.random.default_rng(0)
-        _, self._memory = self._feedback.compress(update, Memory.empty(), ROUND, self._rng)
+        _, self._memory = self._feedback.compress(update, Memory(), ROUND, self._rng)
         self.num_bytes = 0
 
     def take_turn(self, watch: Stopwatch) -> None:

@@ -84,6 +84,8 @@ def test_purposes_keep_their_numbers():
         "SHARED_MODEL": 8,
         "AUGMENTATION": 9,
         "BANDWIDTH": 10,
+        "COMPRESSION": 11,
+        "GRADIENT_COMPRESSION": 12,
     }
 
 

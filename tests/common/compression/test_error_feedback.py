@@ -29,7 +29,7 @@ def vector(*entries):
 def run(error_feedback, updates, seed=0):
     """What is sent in each round, whole, and the memory at the end."""
     rng = np.random.default_rng(seed)
-    memory, sent = Memory.empty(), []
+    memory, sent = Memory(), []
     for round_, update in enumerate(updates, start=1):
         compressed, memory = error_feedback.compress(update, memory, round_, rng)
         sent.append({name: tensor.to_dense() for name, tensor in compressed.sent.items()})
@@ -167,7 +167,7 @@ def test_update_and_memory_stay_as_they_are(momentum):
     error_feedback = ErrorFeedback(top_1_of(3), momentum, factor_masking=True, clip_norm=1.0)
     rng = np.random.default_rng(0)
     update = vector(1, 2, 3)
-    _, memory = error_feedback.compress(update, Memory.empty(), 1, rng)
+    _, memory = error_feedback.compress(update, Memory(), 1, rng)
     arrays = [update["w"], memory.residual["w"], *memory.momentum.values()]
     before = [values.copy() for values in arrays]
     _, after = error_feedback.compress(update, memory, 2, rng)
@@ -217,7 +217,7 @@ def test_momentum_is_refused_by_an_error_feedback_without():
 def test_it_names_a_tensor_that_is_not_finite(bad, clip_norm):
     error_feedback = ErrorFeedback(top_1_of(2), clip_norm=clip_norm)
     with pytest.raises(ValueError, match=r"^'w' has a value that is not finite"):
-        error_feedback.compress(vector(1, bad), Memory.empty(), 1, np.random.default_rng(0))
+        error_feedback.compress(vector(1, bad), Memory(), 1, np.random.default_rng(0))
 
 
 # f_k(w) = |w - a_k| ** 2 / 2: the mean of the updates is 0 at the mean of the a_k, but the clients'
@@ -239,7 +239,7 @@ def test_it_finds_the_minimum_where_the_compressor_alone_does_not(compressor):
         return np.linalg.norm(w - OPTIMA.mean(axis=0))
 
     rng = np.random.default_rng(0)
-    memories = [Memory.empty() for _ in OPTIMA]
+    memories = [Memory() for _ in OPTIMA]
 
     def with_feedback(k, update, round_):
         compressed, memories[k] = ErrorFeedback(compressor).compress(

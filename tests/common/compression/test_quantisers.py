@@ -11,7 +11,6 @@ from common.compression.quantisers import (
     Float32,
     Int8,
     Sign,
-    is_finite,
     row_starts,
 )
 
@@ -255,18 +254,3 @@ def test_where_rows_start(indices, shape, starts):
     indices = None if indices is None else np.array(indices, np.int64)
     assert row_starts(indices, shape, "per_row").tolist() == starts
     assert row_starts(indices, shape, "per_tensor").tolist() == starts[:1]
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        (array(), True),
-        (array(1, -2), True),
-        (array(FLOAT32_MAX, FLOAT32_MAX), True),
-        (array(np.nan, 1), False),
-        (array(np.inf, -np.inf), False),
-        (array(FLOAT32_MAX, FLOAT32_MAX, np.nan), False),
-    ],
-)
-def test_what_is_finite(values, expected):
-    assert is_finite(values) is expected

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from common.analysis.numbered import arm_handles, arm_marker, number_arms, write_numbers
 from common.analysis.pareto import CostPanel, Point, plot_pareto
@@ -227,6 +228,7 @@ def plot_round_times(panels: Panels, title: str, path: Path) -> None:
             axes[0].set_ylim(len(arms) - 0.5, -0.5)
         for axis in grid[-1]:
             axis.set_xlabel("seconds a round, training aside")
+            axis.xaxis.set_major_locator(MaxNLocator(4))
         legend_below(
             figure,
             [Patch(label=label, **_fill(colour, hatch)) for label, colour, hatch in _PARTS],

@@ -192,7 +192,9 @@ def test_readjustment_removes_and_grows_half_way():
     asked = message(task=PruningTask(readjusted_share=0.25))
 
     def on_step(model, gradient):
-        seen.append((to_arrays(model), dict(zip(dict(model.named_parameters()), gradient))))  # noqa: B905
+        seen.append(
+            (to_arrays(model), dict(zip(dict(model.named_parameters()), gradient, strict=True)))
+        )
 
     model, reply = train(asked, on_step=on_step)
     before = mask_of_record(asked.content[MASK], PRUNABLE)

@@ -8,15 +8,15 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from common.analysis.direct_labels import CurveEnd, named_once, write_labels
 from common.analysis.statistics import estimate
 from common.analysis.style import (
-    LEGEND_ROW,
+    COLOURS,
+    GREYS,
     flowerbed_style,
-    legend_below,
     line_style,
     save_figure,
     set_heading,
@@ -28,8 +28,6 @@ Floats = NDArray[np.float64]
 _REFERENCES: Final = ((0, (6, 2)), (0, (6, 2, 1, 2)), (0, (3, 2)), (0, (6, 2, 1, 2, 1, 2)))
 # A quantity whose values span more than this many times the smallest is drawn in logarithms.
 _WIDE: Final = 30
-# Rows of a legend that a figure's height has room for; it grows with further ones.
-_ROWS_WITHIN: Final = 4
 
 
 class Published(NamedTuple):
@@ -37,7 +35,7 @@ class Published(NamedTuple):
 
     Attributes:
         rounds: Where it has values, shape [values].
-        values: Shape [values].
+        values: At those rounds, shape [values].
     """
 
     rounds: NDArray[np.int64]
@@ -51,7 +49,8 @@ class Panel:
     Attributes:
         title: What is special to it.
         label: What the curves show, with its unit.
-        curves: Name of an arm -> its runs, which differ in seed, from round 1: [seeds, rounds].
+        curves: Name of an arm -> its runs, which differ in seed, from round 1: shape
+            [seeds, rounds].
         bounds: Lowest and highest value that is possible; an interval ends there.
         published: Name of an arm -> the curve to compare it with.
         references: Names of arms that the others are compared with.
@@ -71,26 +70,30 @@ def plot_panels(rows: Sequence[Sequence[Panel]], path: Path, title: str = "") ->
     A curve is the mean over seeds; if there are several, a band is its 95 % interval. That of an
     arm of one round is a horizontal line. References are grey and dashed, and so are arms of one
     round where others have more. Published curves are dotted, in the colour of the arm that they
-    belong to. The panels of a row share their vertical axis, which is logarithmic for positive
-    values that span a wide range.
+    belong to. Right of each row stand the names of its arms, or between its panels, of those that
+    the panels farther right do not have. The panels of a row share their vertical axis, which is
+    logarithmic for positive values that span a wide range.
 
     Args:
         rows: The panels, a row a quantity; as many in every row. If that is one, the quantities
-            stand side by side.
+            stand side by side, unless arms share colours: then they are hard to find again beside
+            the next quantity, and each has its labels.
         path: Where to save; the suffix says the format. The same curves give the same file.
         title: Heading of the figure; none if empty.
     """
     styles = _styles([panel for row in rows for panel in row])
     columns = len(rows[0])
-    shape = (len(rows), columns) if columns > 1 else (1, len(rows))
+    side_by_side = columns == 1 and len(styles) <= len(COLOURS)
+    shape = (1, len(rows)) if side_by_side else (len(rows), columns)
     with flowerbed_style():
-        size = (3.4 * shape[1] + 0.6, 2.7 * shape[0] + 0.9)
+        size = (3.4 * shape[1] + 0.6, 2.7 * shape[0] + 0.5)
         figure = Figure(figsize=size, layout="constrained")
         share: Literal["row", "none"] = "row" if columns > 1 else "none"
         grid = figure.subplots(*shape, sharex="all", sharey=share, squeeze=False)
+        ends = {}
         for axes, panels in zip(grid.reshape(len(rows), columns), rows, strict=True):
             for axis, panel in zip(axes, panels, strict=True):
-                _draw(axis, panel, styles)
+                ends[axis] = _draw(axis, panel, styles)
             axes[0].set_ylabel(panels[0].label)
             if _spans_wide(panels):
                 axes[0].set_yscale("log")
@@ -99,35 +102,53 @@ def plot_panels(rows: Sequence[Sequence[Panel]], path: Path, title: str = "") ->
         for axis in grid[-1]:
             axis.set_xlabel("round")
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        has_published = any(panel.published for row in rows for panel in row)
-        handles = [Line2D([], [], label=name, **style) for name, style in styles.items()]
-        if has_published:
-            handles.append(Line2D([], [], label="published", **_published_style("0.3")))
-        rows_below = legend_below(figure, handles)
-        figure.set_figheight(size[1] + LEGEND_ROW * max(0, rows_below - _ROWS_WITHIN))
         set_heading(figure, title)
+        write_labels(figure, {axis: of for axes in grid for axis, of in _once(axes, ends)})
         save_figure(figure, path)
 
 
-def _draw(axis: Axes, panel: Panel, styles: Mapping[str, Mapping[str, Any]]) -> None:
+def _once(
+    axes: Sequence[Axes], ends: Mapping[Axes, Sequence[CurveEnd]]
+) -> list[tuple[Axes, list[CurveEnd]]]:
+    """Return the ends to label of every panel of a row: each name once."""
+    named = named_once([[end.name for end in ends[axis]] for axis in axes])
+    return [
+        (axis, [end for end in ends[axis] if end.name in names])
+        for axis, names in zip(axes, named, strict=True)
+    ]
+
+
+def _draw(axis: Axes, panel: Panel, styles: Mapping[str, Mapping[str, Any]]) -> list[CurveEnd]:
+    """Draw the curves of a panel, and return where those end that have a value."""
+    ends = []
+    published = []
     for name, curves in panel.curves.items():
         style = styles[name]
         band = {"color": style["color"], "alpha": 0.18, "linewidth": 0}
         rounds = np.arange(1, curves.shape[1] + 1)
         means = [estimate(curves[:, index]) for index in range(len(rounds))]
-        values = [mean.value for mean in means]
+        values = np.array([mean.value for mean in means])
         low = np.clip([mean.low for mean in means], *panel.bounds)
         high = np.clip([mean.high for mean in means], *panel.bounds)
         if len(rounds) == 1:
-            axis.axhline(values[0], **style)
+            axis.axhline(values[0], label=name, **style)
             if np.isfinite([low, high]).all():
                 axis.axhspan(low[0], high[0], **band)
         else:
-            axis.plot(rounds, values, **style)
+            axis.plot(rounds, values, label=name, **style)
             if len(curves) > 1:
                 axis.fill_between(rounds, low, high, **band)
+        finite = np.flatnonzero(np.isfinite(values))
+        if len(finite):
+            last = finite[-1]
+            x = float(rounds[last]) if len(rounds) > 1 else None
+            ends.append(CurveEnd(name, x, float(values[last]), style))
         if name in panel.published:
-            axis.plot(*panel.published[name], **_published_style(style["color"]))
+            curve = panel.published[name]
+            axis.plot(*curve, **_published_style(style["color"]))
+            x, y = float(curve.rounds[-1]), float(curve.values[-1])
+            published.append(CurveEnd("published", x, y, _published_style(GREYS[0])))
+    return ends + published[-1:]
 
 
 def _published_style(colour: str) -> dict[str, Any]:
@@ -135,7 +156,7 @@ def _published_style(colour: str) -> dict[str, Any]:
 
 
 def _styles(panels: Sequence[Panel]) -> dict[str, dict[str, Any]]:
-    """Return what the line of every arm looks like, in the order of the legend."""
+    """Return what the line of every arm looks like: references last."""
     counts: dict[str, int] = {}
     for panel in panels:
         for name, curves in panel.curves.items():
@@ -150,9 +171,8 @@ def _styles(panels: Sequence[Panel]) -> dict[str, dict[str, Any]]:
 
 
 def _reference_style(position: int) -> dict[str, Any]:
-    grey = 0.3 + 0.15 * (position % len(_REFERENCES))
     return {
-        "color": str(grey),
+        "color": GREYS[position % len(GREYS)],
         "linestyle": _REFERENCES[position % len(_REFERENCES)],
         "linewidth": 1.2,
     }

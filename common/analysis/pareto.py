@@ -2,28 +2,27 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from common.analysis.numbered import arm_handles, arm_marker, number_arms, write_numbers
+from common.analysis.named_points import Floats, NamedPoint, marker_styles, write_all_names
 from common.analysis.statistics import Estimate
 from common.analysis.style import (
-    LEGEND_ROW,
+    GREYS,
     MIN_WIDTH,
     flowerbed_style,
-    legend_below,
     logarithmic_costs,
     save_figure,
     set_heading,
 )
 
-_HEIGHT: Final = 3.6  # Inches without the legend.
-_FRONT: Final[dict[str, Any]] = {"color": "0.6", "linewidth": 1.2, "zorder": 1}
+_HEIGHT: Final = 3.6  # Inches, which may become more.
+_FRONT: Final[dict[str, Any]] = {"color": GREYS[-1], "linewidth": 1.2, "zorder": 1}
 
 
 @dataclass(frozen=True)
@@ -85,8 +84,8 @@ def plot_pareto(
 ) -> None:
     """Draw values against costs, which have a logarithmic axis.
 
-    A point is an arm, with the 95 % interval of its value if there is one, and has its number in
-    the legend beside it. The grey line is the front: what is reached at most for a cost.
+    A point is an arm, with its name, and with the 95 % interval of its value if there is one. The
+    grey line is the front: what is reached at most for a cost.
 
     Args:
         panels: Side by side, with the same axes.
@@ -95,35 +94,44 @@ def plot_pareto(
         bounds: Lowest and highest value that is possible; an interval ends there.
         title: Heading of the figure; none if empty.
     """
-    numbers = number_arms([name for panel in panels for name in panel.points])
+    styles = marker_styles(name for panel in panels for name in panel.points)
     costs = [point.cost for panel in panels for point in panel.points.values()]
     with flowerbed_style():
         figure = Figure(
             figsize=(max(MIN_WIDTH, 4.4 * len(panels) + 1.6), _HEIGHT), layout="constrained"
         )
         grid = figure.subplots(1, len(panels), sharex="all", sharey="all", squeeze=False)[0]
+        fronts = {}
         for axis, panel in zip(grid, panels, strict=True):
             axis.set_title(panel.title)
             axis.set_xlabel(labels[0])
             logarithmic_costs(axis, min(costs, default=1.0), max(costs, default=1.0))
-            _draw(axis, panel, numbers, bounds)
+            fronts[axis] = _draw(axis, panel, styles, bounds)
         grid[0].set_ylabel(labels[1])
-        handles = [*arm_handles(numbers, linestyle="none"), Line2D([], [], label="front", **_FRONT)]
-        figure.set_figheight(_HEIGHT + LEGEND_ROW * legend_below(figure, handles))
         set_heading(figure, title)
-        figure.draw_without_rendering()  # Gives points their places on the page.
-        for axis, panel in zip(grid, panels, strict=True):
-            points = {
-                numbers[name]: (point.cost, point.value.value)
+        named = {
+            axis: [
+                NamedPoint(name, (point.cost, point.value.value), styles[name]["color"])
                 for name, point in panel.points.items()
-            }
-            write_numbers(axis, points)
+            ]
+            + _name_of_front(fronts[axis])
+            for axis, panel in zip(grid, panels, strict=True)
+        }
+        drawn = {
+            axis: [front, *(ends for ends in _intervals(panel, bounds) if np.isfinite(ends).all())]
+            for (axis, front), panel in zip(fronts.items(), panels, strict=True)
+        }
+        write_all_names(figure, named, drawn, growth=0.8)
         save_figure(figure, path)
 
 
 def _draw(
-    axis: Axes, panel: CostPanel, numbers: Mapping[str, int], bounds: tuple[float, float]
-) -> None:
+    axis: Axes,
+    panel: CostPanel,
+    styles: Mapping[str, Mapping[str, Any]],
+    bounds: tuple[float, float],
+) -> Floats:
+    """Draw a panel, and return the corners of its front: shape [corners, 2]."""
     points = list(panel.points.values())
     costs, values = [point.cost for point in points], [point.value.value for point in points]
     front = pareto_front(costs, values)
@@ -134,8 +142,31 @@ def _draw(
         drawstyle="steps-post",
         **_FRONT,
     )
-    for name, point in panel.points.items():
-        marker = arm_marker(numbers[name])
-        axis.plot(point.cost, point.value.value, linestyle="none", **marker)
-        low, high = np.clip([point.value.low, point.value.high], *bounds)
-        axis.vlines(point.cost, low, high, color=marker["color"], linewidth=1.0)
+    for (name, point), (low, high) in zip(
+        panel.points.items(), _intervals(panel, bounds), strict=True
+    ):
+        axis.plot(point.cost, point.value.value, linestyle="none", **styles[name])
+        axis.vlines(point.cost, low[1], high[1], color=styles[name]["color"], linewidth=1.0)
+    corners = [(costs[place], values[place]) for place in front[:1]]
+    for earlier, later in pairwise(front):
+        corners += [(costs[later], values[earlier]), (costs[later], values[later])]
+    return np.array(corners).reshape(-1, 2)
+
+
+def _intervals(panel: CostPanel, bounds: tuple[float, float]) -> list[Floats]:
+    """Return the ends of every arm's interval, as points: shape [2, 2]."""
+    return [
+        np.array(
+            [(point.cost, np.clip(end, *bounds)) for end in (point.value.low, point.value.high)]
+        )
+        for point in panel.points.values()
+    ]
+
+
+def _name_of_front(corners: Floats) -> list[NamedPoint]:
+    """Return the front's name, at the middle of its longest level; none if it is a point."""
+    levels = [
+        (np.log(right[0] / left[0]), (float(np.sqrt(left[0] * right[0])), float(left[1])))
+        for left, right in zip(corners[::2], corners[1::2], strict=False)
+    ]
+    return [NamedPoint("front", max(levels)[1], _FRONT["color"])] if levels else []

@@ -5,10 +5,11 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import PowerNorm
+from matplotlib.colors import ListedColormap, PowerNorm, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from common.analysis.style import COLOURS, LABEL_COLOURS, flowerbed_style, save_figure
 from common.errors import UserInputError
 from common.partition.csr import IntArray
 
@@ -23,10 +24,15 @@ _MOST_NUMBERED_CELLS = 160
 # Sizes go on a logarithmic scale if the largest client has this many times the median.
 _SKEWED = 8
 
-# One hue from white to dark: readable with any colour vision, and in print.
-_SHARES = mpl.colormaps["Blues"].with_extremes(bad="0.85")
-_SIZES = "#4c6a88"
-_MEDIAN = "#e08214"
+# One hue, from none to opaque: readable with any colour vision, in print, and on a dark page.
+_DARKEST = to_rgb(LABEL_COLOURS[0])
+_SHARES = ListedColormap([(*_DARKEST, alpha) for alpha in np.linspace(0, 1, 256)]).with_extremes(
+    bad=(0.5, 0.5, 0.5, 0.35)
+)
+_LIGHT_LETTERS = 0.7  # The share from which on letters are white.
+_SIZES = COLOURS[0]
+_MEDIAN = COLOURS[1]
+_DPI = 200
 _THOUSANDS = "{x:,.0f}"
 _PERCENT = "{x:.0%}"
 
@@ -60,19 +66,18 @@ def plot_partition(counts: IntArray, path: Path, title: str) -> None:
     numbered = num_clients <= _MOST_NUMBERED_CLIENTS
     shown = counts if numbered else counts[_by_main_label(counts)]
 
-    figure = Figure(figsize=(11, 4.8), dpi=200, layout="constrained")
-    grid = figure.add_gridspec(2, 2, width_ratios=[2.5, 1], height_ratios=[1, 2])
-    mixes = figure.add_subplot(grid[1, 0])
-    sizes = figure.add_subplot(grid[0, 0], sharex=mixes)
-    _draw_mixes(mixes, shown)
-    order = "client" if numbered else "clients, by most frequent label, then size"
-    mixes.set_xlabel(order if counts.any(axis=1).all() else f"{order} (grey: no examples)")
-    _draw_sizes(sizes, shown.sum(axis=1))
-    sizes.set_title(f"{title}\n{num_clients:,} clients, {counts.sum():,} examples", loc="left")
-    _draw_distribution(figure.add_subplot(grid[:, 1]), counts.sum(axis=1))
-    # Without a date and random ids, so that the same partition gives the same file.
-    with mpl.rc_context({"svg.hashsalt": "flowerbed"}):
-        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+    with flowerbed_style(), mpl.rc_context({"figure.dpi": _DPI, "savefig.dpi": _DPI}):
+        figure = Figure(figsize=(11, 4.8), layout="constrained")
+        grid = figure.add_gridspec(2, 2, width_ratios=[2.5, 1], height_ratios=[1, 2])
+        mixes = figure.add_subplot(grid[1, 0])
+        sizes = figure.add_subplot(grid[0, 0], sharex=mixes)
+        _draw_mixes(mixes, shown)
+        order = "client" if numbered else "clients, by most frequent label, then size"
+        mixes.set_xlabel(order if counts.any(axis=1).all() else f"{order} (grey: no examples)")
+        _draw_sizes(sizes, shown.sum(axis=1))
+        sizes.set_title(f"{title}\n{num_clients:,} clients, {counts.sum():,} examples")
+        _draw_distribution(figure.add_subplot(grid[:, 1]), counts.sum(axis=1))
+        save_figure(figure, path)
 
 
 def _by_main_label(counts: IntArray) -> IntArray:
@@ -106,6 +111,7 @@ def _draw_mixes(axes: Axes, counts: IntArray) -> None:
     )
     axes.xaxis.set_major_formatter(_THOUSANDS)
     axes.set_ylabel("label")
+    axes.grid(visible=False)
     if num_classes <= _MOST_NUMBERED_LABELS:
         axes.set_yticks(range(num_classes))
     scale = axes.figure.colorbar(image, ax=axes, ticks=[0, 0.01, 0.1, 0.25, 0.5, 1], pad=0.01)
@@ -114,7 +120,7 @@ def _draw_mixes(axes: Axes, counts: IntArray) -> None:
     if counts.size <= _MOST_NUMBERED_CELLS:
         for (client, label), count in np.ndenumerate(counts):
             if count:
-                colour = "white" if shares[client, label] > 0.3 else "black"
+                colour = "white" if shares[client, label] > _LIGHT_LETTERS else "black"
                 text = axes.text(client, label, f"{count:,}", color=colour, fontsize=7)
                 text.set(ha="center", va="center")
 
@@ -128,7 +134,6 @@ def _draw_sizes(axes: Axes, sizes: IntArray) -> None:
     axes.axhline(float(np.median(sizes)), color=_MEDIAN, linestyle="--", linewidth=1.3)
     axes.set_ylabel("examples")
     axes.tick_params(labelbottom=False)
-    axes.spines[["top", "right"]].set_visible(False)
     if _skewed(sizes):
         axes.set_yscale("symlog", linthresh=1)
     axes.yaxis.set_major_formatter(_THOUSANDS)
@@ -141,8 +146,6 @@ def _draw_distribution(axes: Axes, sizes: IntArray) -> None:
     axes.axvline(median, color=_MEDIAN, linestyle="--", linewidth=1.3)
     axes.set_xlabel("examples of a client")
     axes.set_ylabel("share of clients with at most so many")
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
     if _skewed(sizes):
         axes.set_xscale("symlog", linthresh=1)
     axes.xaxis.set_major_formatter(_THOUSANDS)
@@ -152,7 +155,6 @@ def _draw_distribution(axes: Axes, sizes: IntArray) -> None:
         f"smallest {sizes.min():,}, largest {sizes.max():,}\n"
         f"mean {sizes.mean():,.0f}, median {median:,.0f} (dashed)",
         fontsize="small",
-        loc="left",
     )
 
 

@@ -1,25 +1,27 @@
 """One look for all figures: colour-blind safe, readable in print, text kept as text in SVG."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import matplotlib as mpl
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-# Okabe and Ito (2008), safe for the common forms of colour blindness; black and yellow left out.
+# Blue, vermilion, green, purple, orange and sky blue of Okabe and Ito, "Color Universal Design"
+# (2008), safe for the common forms of colour blindness; its black and yellow are left out.
 COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+# The same for letters, which are thin: so dark that each is readable on white (WCAG AA, 4.5:1).
+LABEL_COLOURS: Final = ("#00659E", "#B34F00", "#00775A", "#A3457A", "#8A5F00", "#1B75A8")
+# Of what others are compared with; the last is the lightest that is readable.
+GREYS: Final = ("#4C4C4C", "#666666", "#808080", "#999999")
+LABEL_GREY: Final = "#595959"
+GRID: Final = "#B0B0B0"
 
-# In inches: what a heading needs, and what a row of a legend takes.
+# In inches: what a heading needs.
 MIN_WIDTH: Final = 8.4
-LEGEND_ROW: Final = 0.21
-# The same of an entry of a legend: its line with what is around it, and a letter of its label.
-_ENTRY: Final = 0.6
-_LETTER: Final = 0.085
 
 # Arms that coincide stay visible: an earlier one is drawn wider, a later one over it.
 _WIDTHS: Final = (2.4, 1.2, 1.5)
@@ -27,6 +29,7 @@ _LINES: Final = ("-", "--", "-")
 # Of arms that there is no colour left for.
 _LATER_LINES: Final = (":", "-.", (0, (5, 1, 1, 1, 1, 1)))
 
+_DPI: Final = 120
 _MARGIN: Final = 1.5  # Of a logarithmic axis, as a factor.
 
 _SETTINGS: Final[dict[Any, Any]] = {
@@ -35,13 +38,15 @@ _SETTINGS: Final[dict[Any, Any]] = {
     "axes.spines.top": False,
     "axes.titlelocation": "left",
     "axes.titlesize": 11,
+    # As saved: places that are found before saving are right then.
+    "figure.dpi": _DPI,
     "figure.facecolor": "white",
     "font.size": 10,
     "grid.alpha": 0.3,
+    "grid.color": GRID,
     "grid.linewidth": 0.6,
-    "legend.frameon": False,
     "lines.linewidth": 1.6,
-    "savefig.dpi": 120,
+    "savefig.dpi": _DPI,
     "svg.fonttype": "none",
     # Otherwise the names of an SVG's parts are drawn anew every time.
     "svg.hashsalt": "flowerbed",
@@ -68,6 +73,11 @@ def line_style(position: int) -> dict[str, Any]:
     }
 
 
+def label_colour(colour: str) -> str:
+    """Return the colour of letters that name what is drawn in a colour of the style."""
+    return LABEL_COLOURS[COLOURS.index(colour)] if colour in COLOURS else LABEL_GREY
+
+
 def logarithmic_costs(axis: Axes, low: float, high: float) -> None:
     """Give costs a logarithmic horizontal axis, whose numbers are written out.
 
@@ -82,26 +92,6 @@ def logarithmic_costs(axis: Axes, low: float, high: float) -> None:
     axis.xaxis.set_major_locator(LogLocator(subs=marks))
     axis.xaxis.set_major_formatter(FuncFormatter(lambda cost, _: f"{cost:,.10g}"))
     axis.xaxis.set_minor_formatter(NullFormatter())
-
-
-def legend_below(figure: Figure, handles: Sequence[Artist]) -> int:
-    """Put a legend below all axes, read in rows, as many entries beside each other as fit.
-
-    Returns:
-        How many rows it has.
-    """
-    widths = [_ENTRY + _LETTER * len(str(handle.get_label())) for handle in handles]
-    ncols = len(handles)
-    while ncols > 1 and _columns_width(widths, ncols) > figure.get_figwidth():
-        ncols -= 1
-    # Matplotlib fills a legend column by column.
-    in_rows = [handle for column in range(ncols) for handle in handles[column::ncols]]
-    figure.legend(handles=in_rows, loc="outside lower center", ncols=ncols)
-    return -(-len(handles) // ncols)
-
-
-def _columns_width(widths: Sequence[float], ncols: int) -> float:
-    return sum(max(widths[column::ncols]) for column in range(ncols))
 
 
 def set_heading(figure: Figure, title: str) -> None:

@@ -3,13 +3,14 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from summary import Results, Row, rows, seconds_text, targets
 
 from common.analysis.generated_parts import replace_part
-from common.analysis.style import COLOURS, flowerbed_style
+from common.analysis.style import COLOURS, flowerbed_style, save_figure
 
 DOCS: Final = Path(__file__).parents[2] / "docs"
 PAGE: Final = DOCS / "performance.md"
@@ -244,15 +245,13 @@ def draw(results: Results, file: Path) -> None:
     if not panels:
         return
     with flowerbed_style():
-        import matplotlib.pyplot as plt
-
-        figure, axes = plt.subplots(
+        height = 0.8 + sum(0.55 + 0.32 * len(its) for its in panels.values())
+        figure = Figure(figsize=(8, height), layout="constrained")
+        axes = figure.subplots(
             len(panels),
-            figsize=(8, 0.8 + sum(0.55 + 0.32 * len(its) for its in panels.values())),
             sharex=True,
             squeeze=False,
             height_ratios=[len(its) for its in panels.values()],
-            layout="constrained",
         )
         for axis, (work, its) in zip(axes[:, 0], panels.items(), strict=True):
             _draw_panel(axis, results["works"][work]["title"], its)
@@ -262,12 +261,11 @@ def draw(results: Results, file: Path) -> None:
             min(low for _, low, _ in every) / 3, max(high for *_, high in every) * 4
         )
         axes[-1, 0].xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
-        axes[-1, 0].set_xlabel("clients trained per second (log scale)")
-        figure.savefig(file)
-        plt.close(figure)
+        axes[-1, 0].set_xlabel("clients trained / s")
+        save_figure(figure, file)
 
 
-def _draw_panel(axis: Any, title: str, its: Sequence[Row]) -> None:
+def _draw_panel(axis: Axes, title: str, its: Sequence[Row]) -> None:
     places = range(len(its))
     middles = [row.clients_per_second[0] for row in its]
     ends = [
@@ -281,7 +279,8 @@ def _draw_panel(axis: Any, title: str, its: Sequence[Row]) -> None:
         places,
         middles,
         xerr=list(zip(*ends, strict=True)),
-        color=[_OURS if row.is_ours else _PEERS for row in its],
+        # So pale that the ends are seen over the bars, on a dark page, too.
+        color=[(_OURS if row.is_ours else _PEERS, 0.6) for row in its],
         error_kw={"elinewidth": 1, "alpha": 0.7},
         height=0.7,
     )
@@ -297,6 +296,3 @@ def _draw_panel(axis: Any, title: str, its: Sequence[Row]) -> None:
     axis.invert_yaxis()
     axis.grid(visible=False, axis="y")
     axis.set_title(title)
-
-
-mpl.use("Agg")

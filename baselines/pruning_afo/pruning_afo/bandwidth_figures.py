@@ -9,20 +9,18 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from common.analysis.numbered import arm_handles, arm_marker, number_arms, write_numbers
+from common.analysis.direct_labels import CurveEnd, write_labels
+from common.analysis.named_points import marker_styles
 from common.analysis.pareto import CostPanel, Point, plot_pareto
 from common.analysis.results import Results
 from common.analysis.runs import TAIL
 from common.analysis.statistics import estimate, tail_mean
 from common.analysis.style import (
     COLOURS,
-    LEGEND_ROW,
-    MIN_WIDTH,
     flowerbed_style,
-    legend_below,
+    label_colour,
     logarithmic_costs,
     save_figure,
     set_heading,
@@ -34,6 +32,7 @@ from pruning_afo.bandwidth import Cost, Floats, federated, megabytes, megabytes_
 from pruning_afo.links import LINKS, Link, relative_bandwidth, transfers
 
 _LINE: Final[dict[str, Any]] = {"linewidth": 1.2}
+_LEAST_WIDTH: Final = 6.0  # In inches, without the names of curves: what a heading needs.
 _MARK_EVERY: Final = 12  # Rounds between the markers of a curve.
 _COSTS: Final[dict[str, Cost]] = {
     "sent by all clients (MB)": megabytes_up,
@@ -55,6 +54,8 @@ class RoundParts(NamedTuple):
     wait: float
 
 
+# In rows of bars: what the name of a part takes above the bars.
+_NAME_ROWS: Final = 0.65
 # What a part is told as, its colour, and a hatch that tells it apart without colours.
 _PARTS: Final = (
     ("down, median client", COLOURS[5], ""),
@@ -136,27 +137,23 @@ def plot_accuracy_over_bytes(panels: Panels, title: str, path: Path) -> None:
         title: Heading of the figure.
         path: Where to save; the suffix says the format.
     """
-    numbers = number_arms([arm for arms in panels.values() for arm in arms])
+    styles = marker_styles(arm for arms in panels.values() for arm in arms)
     with flowerbed_style():
-        size = (max(MIN_WIDTH, 4.4 * len(panels) + 1.0), 2.9 * len(_COSTS) + 0.6)
+        size = (max(_LEAST_WIDTH, 4.4 * len(panels) + 1.0), 2.9 * len(_COSTS) + 0.6)
         figure = Figure(figsize=size, layout="constrained")
         grid = figure.subplots(len(_COSTS), len(panels), sharex="row", sharey="all", squeeze=False)
-        ends = []
+        ends = {}
         for axes, (label, cost) in zip(grid, _COSTS.items(), strict=True):
             axes[0].set_ylabel(TEST_ACCURACY.label)
             low, high = _extent(panels, cost)
             for axis, arms in zip(axes, panels.values(), strict=True):
                 logarithmic_costs(axis, low, high)
                 axis.set_xlabel(label)
-                ends.append(_draw_curves(axis, arms, cost, numbers))
+                ends[axis] = _draw_curves(axis, arms, cost, styles)
         for axis, name in zip(grid[0], panels, strict=True):
             axis.set_title(name)
-        rows = legend_below(figure, arm_handles(numbers, **_LINE))
-        figure.set_figheight(size[1] + LEGEND_ROW * rows)
         set_heading(figure, title)
-        figure.draw_without_rendering()  # Gives curves their places on the page.
-        for axis, points in zip(grid.flat, ends, strict=True):
-            write_numbers(axis, points)
+        write_labels(figure, ends)
         save_figure(figure, path)
 
 
@@ -175,21 +172,24 @@ def _extent(panels: Panels, cost: Cost) -> tuple[float, float]:
 
 
 def _draw_curves(
-    axis: Axes, arms: Mapping[str, Results], cost: Cost, numbers: Mapping[str, int]
-) -> dict[int, tuple[float, float]]:
-    """Draw the curves of a panel, and return where those end that have a point, by number."""
-    ends = {}
+    axis: Axes,
+    arms: Mapping[str, Results],
+    cost: Cost,
+    styles: Mapping[str, Mapping[str, Any]],
+) -> list[CurveEnd]:
+    """Draw the curves of a panel, and return where those end that have a point."""
+    ends = []
     for arm, runs in arms.items():
-        style = arm_marker(numbers[arm])
-        spent, curves = _spent(runs, cost), runs.curves(TEST_ACCURACY.name)
-        means = [estimate(curves[:, place]) for place in range(curves.shape[1])]
+        style = styles[arm]
+        spent, accuracies = _spent(runs, cost), runs.curves(TEST_ACCURACY.name)
+        means = [estimate(accuracies[:, place]) for place in range(accuracies.shape[1])]
         values = np.array([mean.value for mean in means])
         finite = np.flatnonzero(np.isfinite(values) & (spent > 0))
         if not len(finite):
             continue
         spent, values = spent[finite], values[finite]
-        ends[numbers[arm]] = (float(spent[-1]), float(values[-1]))
-        # From the end, which has the number.
+        ends.append(CurveEnd(arm, float(spent[-1]), float(values[-1]), {**style, **_LINE}))
+        # From the end, where the line to its name begins.
         every = slice((len(finite) - 1) % _MARK_EVERY, None, _MARK_EVERY)
         axis.plot(spent, values, markevery=every, **style, **_LINE)
         low = np.clip([means[place].low for place in finite], *TEST_ACCURACY.bounds)
@@ -207,8 +207,9 @@ def plot_round_times(panels: Panels, title: str, path: Path) -> None:
         path: Where to save; the suffix says the format.
     """
     num_bars = [len(arms) for arms in panels.values()]
+    rows = [num_bars[0] + _NAME_ROWS * len(_PARTS), *num_bars[1:]]
     with flowerbed_style():
-        height = 0.27 * sum(num_bars) + 0.75 * len(panels) + 0.9
+        height = 0.27 * sum(rows) + 0.75 * len(panels) + 0.6
         figure = Figure(figsize=(3.1 * len(LINKS) + 2.6, height), layout="constrained")
         grid = figure.subplots(
             len(panels),
@@ -216,25 +217,46 @@ def plot_round_times(panels: Panels, title: str, path: Path) -> None:
             sharex="col",
             sharey="row",
             squeeze=False,
-            height_ratios=num_bars,
+            height_ratios=rows,
         )
-        for axes, (name, arms) in zip(grid, panels.items(), strict=True):
+        for axes, (name, arms), num_rows in zip(grid, panels.items(), rows, strict=True):
             for axis, link in zip(axes, LINKS, strict=True):
                 _draw_bars(axis, [round_parts(runs, link) for runs in arms.values()])
                 axis.set_title(link.name)
             if len(panels) > 1:
                 axes[0].set_title(f"{name}\n{LINKS[0].name}")
             axes[0].set_yticks(range(len(arms)), list(arms))
-            axes[0].set_ylim(len(arms) - 0.5, -0.5)
+            axes[0].set_ylim(len(arms) - 0.5, len(arms) - 0.5 - num_rows)
         for axis in grid[-1]:
             axis.set_xlabel("seconds a round, training aside")
             axis.xaxis.set_major_locator(MaxNLocator(4))
-        legend_below(
-            figure,
-            [Patch(label=label, **_fill(colour, hatch)) for label, colour, hatch in _PARTS],
-        )
         set_heading(figure, title)
+        figure.draw_without_rendering()  # Gives axes their places on the page.
+        figure.set_layout_engine("none")
+        first = next(iter(panels.values()))
+        _name_parts(grid[0][0], round_parts(next(iter(first.values())), LINKS[0]))
         save_figure(figure, path)
+
+
+def _name_parts(axis: Axes, bar: RoundParts) -> None:
+    """Write what the parts of the first bar are above it, the rightmost part closest."""
+    ends = np.cumsum(bar)
+    for place, ((label, colour, _), end, width) in enumerate(zip(_PARTS, ends, bar, strict=True)):
+        middle = float(end - width / 2)
+        line = -0.5 - _NAME_ROWS * (len(_PARTS) - 1 - place)
+        text = axis.annotate(
+            label,
+            (middle, -0.35),
+            xytext=(middle, line),
+            va="bottom",
+            fontsize=9,
+            color=label_colour(colour),
+        )
+        box = axis.transData.inverted().transform(text.get_window_extent())
+        # Within the axes, and with its line at the first letters or farther right.
+        beyond = max(0.0, float(box[1][0]) - axis.get_xlim()[1])
+        text.set_x(max(0.0, middle - beyond))
+        axis.plot((middle, middle), (-0.35, line), color=colour, linewidth=0.8)
 
 
 def _draw_bars(axis: Axes, bars: Sequence[RoundParts]) -> None:

@@ -3,6 +3,7 @@ import warnings
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from functools import partial
+from itertools import combinations
 from statistics import median
 
 import made_runs
@@ -94,6 +95,25 @@ def test_bars_add_up_to_the_seconds_that_were_recorded(draw, panels):
         assert ends == pytest.approx(means)
 
 
+def test_the_parts_of_bars_are_named_once_above_the_first_bar_inside_the_axes(draw, panels):
+    figure = draw(plot_round_times, panels | {"α = 0.1": panels["IID"]})
+    first, *others = figure.axes
+    names = ["down, median client", "up, median client", "waiting for the slowest client"]
+    assert [text.get_text() for text in first.texts[-3:]] == names
+    assert not {*names} & {text.get_text() for axis in others for text in axis.texts}
+    figure.draw_without_rendering()
+    bars = [container[0].get_window_extent() for container in first.containers]
+    boxes = [text.get_window_extent() for text in first.texts[-3:]]
+    for bar, box, line in zip(bars, boxes, first.lines, strict=True):
+        assert box.y0 >= bar.y1
+        assert first.bbox.x0 <= box.x0 < box.x1 <= first.bbox.x1 + 1
+        (x, _), (_, top) = first.transData.transform(line.get_xydata())
+        assert bar.x0 <= x <= bar.x1
+        assert box.x0 - 1 <= x <= box.x1
+        assert top == pytest.approx(box.y0, abs=3)
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+
+
 def test_a_point_is_what_was_sent_and_the_mean_of_the_last_rounds(draw, panels):
     (axis,) = draw(plot_accuracy_of_bytes, panels).axes
     _, dense, sparse, _ = axis.lines
@@ -107,7 +127,7 @@ def test_curves_are_over_what_was_sent_so_far(draw, panels):
         assert axis.lines[0].get_xdata() == pytest.approx(spent)
         assert axis.lines[0].get_ydata() == pytest.approx([0.25, 0.625, 0.75])
         assert axis.get_xscale() == "log"
-        assert [text.get_text() for text in axis.texts] == ["1", "2", "3"]
+        assert [text.get_text() for text in axis.texts] == ["FedAvg", "top-k", "centralised"]
     assert up.lines[1].get_xdata() == pytest.approx([0.2, 0.4, 0.6])
 
 

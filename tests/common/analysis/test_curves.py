@@ -40,9 +40,9 @@ def draw(monkeypatch, tmp_path):
     return draw
 
 
-@pytest.fixture
-def svg(tmp_path):
-    path = tmp_path / "figure.svg"
+@pytest.fixture(scope="module")
+def svg(tmp_path_factory):
+    path = tmp_path_factory.mktemp("curves") / "figure.svg"
     one, two = [[0.3, 0.4]], [[0.3, 0.4], [0.5, 0.6]]
     published = {"FedProx": Published(np.array([0, 2]), np.array([0.1, 0.2]))}
     rows = [
@@ -64,8 +64,8 @@ def svg(tmp_path):
 def test_text_stays_text_and_names_panels_axes_arms_and_the_figure(svg):
     texts = ["".join(node.itertext()) for node in svg.iter() if node.tag.endswith("}text")]
     told = ["Heading", "0 % stragglers", "90 % stragglers", "training loss", "test accuracy"]
-    told += ["FedAvg", "FedProx", "published"]
     assert {text: texts.count(text) for text in told} == dict.fromkeys(told, 1)
+    assert (texts.count("FedAvg"), texts.count("FedProx"), texts.count("published")) == (2, 2, 1)
     assert texts.count("round") == 2  # A column has one, below.
 
 
@@ -111,15 +111,43 @@ def test_published_curves_are_dotted_in_the_colour_of_their_arm(draw):
     assert all(line.get_linestyle() != ":" for line in second.lines)
 
 
-def legend(figure):
-    return [text.get_text() for text in figure.legends[0].get_texts()]
+def labels(figure):
+    """Returns the names that stand right of each panel, from above."""
+    return [
+        [text.get_text() for text in sorted(axis.texts, key=lambda text: -text.xy[1])]
+        for axis in figure.axes
+    ]
 
 
-def test_the_legend_has_every_arm_once_and_published_only_where_it_is(draw):
-    published = {"a": Published(np.array([1]), np.array([0.1]))}
-    rows = [panel(a=[[0.1]], b=[[0.2]]), panel(b=[[0.1]], c=[[0.2]])]
-    assert legend(draw(rows)) == ["a", "b", "c"]
-    assert legend(draw([panel(a=[[0.1]], published=published)])) == ["a", "published"]
+def test_a_row_names_every_arm_once_as_far_right_as_it_is(draw):
+    one, two = [[0.1, 0.2]], [[0.1, 0.3]]
+    assert labels(draw([panel(a=one, b=two), panel(b=one, c=two)])) == [["a"], ["c", "b"]]
+    assert labels(draw([panel(a=one), panel(b=one)])) == [["a"], ["b"]]
+    rows = draw([panel(a=one), panel(a=one, b=two)], [panel(b=one), panel(a=two)])
+    assert labels(rows) == [[], ["b", "a"], ["b"], ["a"]]
+
+
+def test_published_is_named_once_a_row_and_only_where_it_is(draw):
+    published = {name: Published(np.array([1]), np.array([0.5])) for name in "ab"}
+    curves = {"a": [[0.1]], "b": [[0.2]]}
+    having, without = panel(**curves, published=published), panel(**curves)
+    assert labels(draw([having, having])) == [[], ["published", "b", "a"]]
+    assert labels(draw([having, without])) == [["published"], ["b", "a"]]
+    assert labels(draw([without, without])) == [[], ["b", "a"]]
+
+
+def test_an_arm_that_was_stopped_at_once_is_named_where_it_has_a_curve(draw):
+    stopped = panel(a=[[0.1, 0.2]], b=[[np.nan, np.nan]])
+    assert labels(draw([panel(b=[[0.3, np.nan]]), stopped])) == [["b"], ["a"]]
+
+
+def test_quantities_of_arms_that_share_colours_stand_above_each_other_each_with_names(draw):
+    names = [f"arm {number}" for number in range(7)]
+    curves = {name: [[0.1]] for name in names}
+    figure = draw([panel(label="one", **curves)], [panel(label="other", **curves)])
+    above, below = figure.axes
+    assert labels(figure) == [names, names]
+    assert above.get_position().y0 > below.get_position().y1
 
 
 def test_an_arm_looks_the_same_in_every_panel_and_unlike_the_others(draw):
@@ -203,11 +231,11 @@ def test_an_arm_of_one_round_is_a_horizontal_line_with_its_interval(draw):
 
 def test_an_arm_of_one_round_beside_others_of_more_takes_none_of_their_colours(draw):
     figure = draw([panel(once=[[0.2]], a=[[0.1, 0.2]], other=[[0.3]], b=[[0.1, 0.3]])])
-    colours = {line.get_label(): to_hex(line.get_color()) for line in figure.legends[0].get_lines()}
+    colours = {line.get_label(): to_hex(line.get_color()) for line in figure.axes[0].lines}
     styles = [line.get_linestyle() for line in figure.axes[0].lines]
     alone = draw([panel(a=[[0.1, 0.2]], b=[[0.1, 0.3]])])
     assert {k: colours[k] for k in "ab"} == {
-        line.get_label(): to_hex(line.get_color()) for line in alone.legends[0].get_lines()
+        line.get_label(): to_hex(line.get_color()) for line in alone.axes[0].lines
     }
     for name in ("once", "other"):
         assert is_grey(colours[name])
@@ -224,7 +252,8 @@ def test_a_reference_is_grey_however_many_rounds_it_has(draw):
     figure = draw(
         [panel(a=[[0.1, 0.2]], anchor=[[0.3, 0.4]], b=[[0.1, 0.3]], references=["anchor"])]
     )
-    colours = {line.get_label(): line.get_color() for line in figure.legends[0].get_lines()}
+    colours = {line.get_label(): line.get_color() for line in figure.axes[0].lines}
     assert {name for name, colour in colours.items() if is_grey(colour)} == {"anchor"}
     assert [line.get_linestyle() != "-" for line in figure.axes[0].lines] == [False, True, True]
-    assert list(colours) == ["a", "b", "anchor"]
+    (texts,) = ({text.get_text(): text.get_color() for text in a.texts} for a in figure.axes)
+    assert {name for name, colour in texts.items() if is_grey(colour)} == {"anchor"}

@@ -1,9 +1,12 @@
+from base64 import b64decode
+from io import BytesIO
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from matplotlib import image
 
+from common.analysis.inline_svg import inline_svg
 from common.analysis.partition import _by_main_label, plot_partition
 
 
@@ -20,11 +23,27 @@ def test_draws_any_shape_without_warnings(tmp_path, recwarn, num_clients, num_cl
 def test_says_what_it_shows(tmp_path):
     counts = np.array([[1500, 1], [0, 0], [3, 2]])
     plot_partition(counts, tmp_path / "partition.svg", "Three clients")
-    ElementTree.parse(tmp_path / "partition.svg")
-    text = (tmp_path / "partition.svg").read_text()
-    # Letters are drawn as outlines, with the text beside them as a comment.
+    root = ElementTree.parse(tmp_path / "partition.svg").getroot()
+    text = "\n".join("".join(node.itertext()) for node in root.iter() if "text" in node.tag)
     for shown in ("3 clients, 1,506 examples", "smallest 0, largest 1,501", "no examples", "1,500"):
         assert shown in text
+
+
+def test_a_page_can_show_it_in_light_and_dark(tmp_path):
+    plot_partition(np.array([[9, 1], [0, 0]]), tmp_path / "partition.svg", "Two clients")
+    root = ElementTree.fromstring(
+        inline_svg((tmp_path / "partition.svg").read_text(), "partition", "Two clients")
+    )
+    letters = {
+        "".join(node.itertext()): node.get("style") for node in root.iter() if "text" in node.tag
+    }
+    assert "fill:#ffffff" in letters["9"], "on a dark cell in both"
+    assert "fill" not in letters["1"]
+    (shares, _) = (node for node in root.iter() if node.tag.endswith("}image"))
+    pixels = image.imread(BytesIO(b64decode(shares.get("href").partition(",")[2])))
+    # From below, and from the left: 0.9 of the first client's are of label 0, the second has none.
+    assert pixels[-1, 0, 3] > 0.9 > pixels[0, 0, 3] > 0
+    assert pixels[:, -1, :3] == pytest.approx(0.5, abs=0.01)
 
 
 def test_the_same_partition_gives_the_same_file(tmp_path):

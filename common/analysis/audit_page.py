@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from common.analysis.statistics import prediction_interval
 from common.analysis.tables import markdown_table
 from common.analysis.verdicts import MIN_SEEDS, Finding, Verdict
 
-_IN_WORDS: Final[dict[Verdict, str]] = {
+VERDICTS: Final[dict[Verdict, str]] = {
     "reproduced": "reproduced",
     "partly": "partly reproduced",
     "not_reproduced": "not reproduced",
@@ -24,24 +24,56 @@ _SCALES: Final = {"": 1, "%": 100, "points": 100, "rounds": 1, "nats": 1}
 _NOTHING: Final = "—"
 
 
+class JudgedClaim(NamedTuple):
+    """A claim and what was found, in words.
+
+    Attributes:
+        id: Name of the claim; a page's section of it has this heading.
+        source: Who says it, and where.
+        statement: What is said.
+        verdict: In words.
+        measured: Mean, interval and seeds, in the claim's unit.
+        reference: What the source says the number is.
+    """
+
+    id: str
+    source: str
+    statement: str
+    verdict: str
+    measured: str
+    reference: str
+
+
+def in_words(findings: Sequence[Finding]) -> list[JudgedClaim]:
+    """Return what a table of claims tells of each."""
+    return [
+        JudgedClaim(
+            finding.claim.id,
+            finding.claim.source,
+            finding.claim.statement.strip(),
+            VERDICTS[finding.verdict],
+            f"{_measured(finding)}{_range(finding)}",
+            _reference(finding.claim),
+        )
+        for finding in findings
+    ]
+
+
 def audit_markdown(findings: Sequence[Finding]) -> str:
     """Return what was found: how often, a table of all claims, then a section for each."""
     header = ["claim", "verdict", "measured", "reference"]
-    table = markdown_table(header, [_row(finding) for finding in findings], left=(0, 1))
+    rows = [
+        [f"[{claim.id}](#{claim.id})", claim.verdict, claim.measured, claim.reference]
+        for claim in in_words(findings)
+    ]
+    table = markdown_table(header, rows, left=(0, 1))
     return "\n\n".join([_counts(findings), table, *map(_section, findings)]) + "\n"
 
 
 def _counts(findings: Sequence[Finding]) -> str:
     counts = Counter(finding.verdict for finding in findings)
-    told = [f"{counts[verdict]} {words}" for verdict, words in _IN_WORDS.items() if counts[verdict]]
+    told = [f"{counts[verdict]} {words}" for verdict, words in VERDICTS.items() if counts[verdict]]
     return f"Of {len(findings)} claims: {', '.join(told)}."
-
-
-def _row(finding: Finding) -> list[str]:
-    claim = finding.claim
-    name = f"[{claim.id}](#{claim.id})"
-    measured = f"{_measured(finding)}{_range(finding)}"
-    return [name, _IN_WORDS[finding.verdict], measured, _reference(claim)]
 
 
 def _section(finding: Finding) -> str:
@@ -50,7 +82,7 @@ def _section(finding: Finding) -> str:
         f"- **Source:** {claim.source}",
         f"- **Measured:** {_measured(finding)}{_seeds(finding)}",
         f"- **Reference:** {_reference(claim)}",
-        f"- **Verdict:** {_IN_WORDS[finding.verdict]}; the rule is: {_rule(finding)}",
+        f"- **Verdict:** {VERDICTS[finding.verdict]}; the rule is: {_rule(finding)}",
         f"- **Command:** `{finding.command}`",
     ]
     remark = [claim.remark.strip()] if claim.remark.strip() else []

@@ -1,6 +1,6 @@
 """Runs -> the arms of a comparison, in panels as the paper's figures have them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -19,6 +19,13 @@ Panels = dict[str, dict[str, Results]]
 def compare(replication: Replication, results: Results) -> Panels:
     """Group runs into panels, and within a panel into arms.
 
+    Args:
+        replication: Has the keys that tell panels and arms.
+        results: The runs.
+
+    Returns:
+        The runs of each arm by its name, by the title of its panel.
+
     Raises:
         UserInputError: Runs of an arm differ in more than the seed, two arms or panels have the
             same name, or there are too many panels.
@@ -26,22 +33,34 @@ def compare(replication: Replication, results: Results) -> Panels:
     panel_keys, arm_keys = replication.panel_keys, replication.arm_keys
     rows = _plain_rows(results, replication.compared_keys)
     found = {(panel_keys.model_validate(row), arm_keys.model_validate(row)) for row in rows}
-    panels = sorted({panel for panel, _ in found}, key=lambda panel: panel.order)
-    if len(panels) > MOST_PANELS:
+    titles = panel_titles({panel for panel, _ in found})
+    if len(titles) > MOST_PANELS:
         raise UserInputError(
-            f"RUNS hold {len(panels)} settings of {', '.join(panel_keys.model_fields)}: there must "
+            f"RUNS hold {len(titles)} settings of {', '.join(panel_keys.model_fields)}: there must "
             f"be at most {MOST_PANELS}, which have a panel each."
         )
     compared: Panels = {}
-    titles = _titles(panels)
-    _require_names(titles, panels)
-    for title, panel in zip(titles, panels, strict=True):
+    _require_names(list(titles.values()), list(titles))
+    for panel, title in titles.items():
         arms = sorted((a for p, a in found if p == panel), key=lambda arm: arm.order)
         _require_names([arm.name for arm in arms], arms)
         compared[title] = {
             arm.name: results.arm(panel.model_dump() | arm.model_dump()) for arm in arms
         }
     return compared
+
+
+def panel_titles(panels: Collection[PanelKeys]) -> dict[PanelKeys, str]:
+    """Return the title of each panel, in their order: what they differ in; of one, its name."""
+    ordered = sorted(panels, key=lambda panel: panel.order)
+    facts = [panel.facts for panel in ordered]
+    differ = [len(set(column)) > 1 for column in zip(*facts, strict=True)]
+    if not any(differ):
+        return {panel: panel.name for panel in ordered}
+    return {
+        panel: ", ".join(fact for fact, shown in zip(row, differ, strict=True) if shown and fact)
+        for panel, row in zip(ordered, facts, strict=True)
+    }
 
 
 def by_metric(panels: Panels, metrics: Sequence[Metric]) -> dict[Metric, Panels]:
@@ -118,15 +137,3 @@ def _plain_rows(results: Results, keys: Sequence[str]) -> list[dict[str, object]
     """Return the compared keys of every run, as Python's own types."""
     columns = [results.runs[key].tolist() for key in keys]
     return [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)]
-
-
-def _titles(panels: Sequence[PanelKeys]) -> list[str]:
-    """Tell of each panel what the panels differ in; of a single one, its name."""
-    facts = [panel.facts for panel in panels]
-    differ = [len(set(column)) > 1 for column in zip(*facts, strict=True)]
-    if not any(differ):
-        return [panel.name for panel in panels]
-    return [
-        ", ".join(fact for fact, shown in zip(row, differ, strict=True) if shown and fact)
-        for row in facts
-    ]

@@ -51,6 +51,8 @@ class FigureOf:
             of the best and of the last round and the mean of the last ten, and what all clients
             sent and were sent.
         tail: How many last rounds tables have the mean of; all of a run that has fewer.
+        no_results: Why there are no stored results of it, to follow a colon; empty if there are
+            some, or if it merely was not run yet.
     """
 
     title: str
@@ -59,6 +61,7 @@ class FigureOf:
     reference: str | None = None
     statistics: tuple[Statistic, ...] = ()
     tail: int = 10
+    no_results: str = ""
 
 
 def _no_figures(panels: "Panels", figure: FigureOf) -> Sequence[MoreFigure]:
@@ -78,6 +81,7 @@ class Replication:
         figures: Name of a file of conf/experiment -> what it shows.
         folder: The baseline's folder, of README.md, claims.yaml, results and published.
         page: Its page in the documentation.
+        front_pages: Further pages, which show of an experiment its figure and accuracies alone.
         also_differ: Further keys in which the arms of an experiment may differ, such as num_rounds
             where one of them is a reference of a single round.
         more_parts: Turns stored results, by experiment, into further parts of the pages, by name.
@@ -94,6 +98,7 @@ class Replication:
     figures: Mapping[str, FigureOf]
     folder: Path
     page: Path
+    front_pages: tuple[Path, ...] = ()
     also_differ: frozenset[str] = frozenset()
     more_parts: "Callable[[Mapping[str, Results]], Mapping[str, str]]" = _no_parts
     more_figures: "Callable[[Panels, FigureOf], Sequence[MoreFigure]]" = _no_figures

@@ -31,7 +31,7 @@ def draw(
     overlay = "" if changed else experiment
     shown = by_metric(panels, replication.metrics)
     rows = [_row(replication, arms, overlay, metric) for metric, arms in shown.items()]
-    plot_panels(rows, path, _heading(replication, experiment, changed))
+    plot_panels(rows, path, heading(replication, experiment, changed))
 
 
 def more_figures(
@@ -39,11 +39,12 @@ def more_figures(
 ) -> Sequence[MoreFigure]:
     """Return the figures of the baseline's own; the arguments are those of :func:`draw`."""
     figure = replication.figures.get(experiment, FigureOf("", ""))
-    heading = _heading(replication, experiment, changed)
-    return replication.more_figures(panels, replace(figure, title=heading))
+    title = heading(replication, experiment, changed)
+    return replication.more_figures(panels, replace(figure, title=title))
 
 
-def _heading(replication: Replication, experiment: str, changed: Sequence[str]) -> str:
+def heading(replication: Replication, experiment: str, changed: Sequence[str]) -> str:
+    """Return what figures have above them: empty if they are of no experiment."""
     figures = replication.figures
     title = figures[experiment].title if experiment in figures else ""
     return f"{title}, but {' '.join(changed)}" if changed else title

@@ -1,16 +1,17 @@
 """Results -> figures, tables and verdicts: `python -m <baseline>.report`.
 
 Without arguments it makes everything anew that is made from the stored results; with the folders
-of some runs, the figure and the tables of those.
+of some runs, the figure and the tables of those, also as a page that can be mailed.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from common.analysis.results import Results
-from common.analysis.runs import find_incomplete, load_runs
+from common.analysis.runs import Run, find_incomplete, load_runs
 from common.durable import telling, write_atomically
 from common.errors import StorageError, UserInputError
 from common.experiment import cli
@@ -19,7 +20,9 @@ from common.replication import pages
 from common.replication.comparison import Panels, compare
 from common.replication.definition import Replication
 from common.replication.drawing import draw, more_figures
-from common.replication.tables import Tables, tables
+from common.replication.html_page import Report, html_page
+from common.replication.stored import load_stored
+from common.replication.tables import tables
 
 
 def report_runs(
@@ -29,57 +32,70 @@ def report_runs(
     experiment: str,
     changed: Sequence[str] = (),
 ) -> None:
-    """Print the tables of some runs, and save them with the figure.
+    """Print the tables of some runs, and save them with the figure and a page of all.
 
     Args:
         replication: What they are runs of.
         folders: Hold the runs.
-        output: Takes EXPERIMENT.png, EXPERIMENT.svg, the baseline's further figures, table.md and
-            table.tex.
+        output: Takes EXPERIMENT.html, which needs no other file, EXPERIMENT.png, EXPERIMENT.svg,
+            the baseline's further figures, table.md and table.tex.
         experiment: Gives the figure its title and published curves; any other name gives none.
         changed: Keys, with their values, in which the runs differ from the experiment.
 
     Raises:
         UserInputError: The runs cannot be read or compared, or ``output`` cannot be written.
     """
-    panels = compare(replication, _load(replication, folders))
+    runs = _load_runs(replication, folders)
+    results = Results.of(runs)
+    panels = compare(replication, results)
     made = tables(replication, panels, experiment)
-    _write(replication, panels, made, output, experiment, changed)
+    left_out = find_incomplete(folders)
+    report = Report(replication, experiment, changed, runs, left_out, results, made)
+    _write(report, panels, output)
     print(f"\n{made.markdown}\n")
-    for folder in find_incomplete(folders):
+    for folder in left_out:
         print(f"Left out, for it has not ended: {folder}")
     print(f"Figure: {(output / experiment).resolve()}.png")
+    print(f"Page: {(output / experiment).resolve()}.html")
 
 
-def _load(replication: Replication, folders: Sequence[Path]) -> Results:
+def _load_runs(replication: Replication, folders: Sequence[Path]) -> list[Run]:
     runs = load_runs(folders)
     for run in runs:
         run.config_as(replication.panel_keys)
         run.config_as(replication.arm_keys)
-    return Results.of(runs)
+    return runs
 
 
-def _write(
-    replication: Replication,
-    panels: Panels,
-    made: Tables,
-    output: Path,
-    experiment: str,
-    changed: Sequence[str],
-) -> None:
+def _write(report: Report, panels: Panels, output: Path) -> None:
     try:
         output.mkdir(parents=True, exist_ok=True)
-        for suffix in ("png", "svg"):
-            draw(replication, panels, experiment, output / f"{experiment}.{suffix}", changed)
-            for figure in more_figures(replication, panels, experiment, changed):
-                figure.draw(output / f"{experiment}.{figure.name}.{suffix}")
-        (output / "table.md").write_text(f"{made.markdown}\n", encoding="utf-8")
-        (output / "table.tex").write_text(f"{made.latex}\n", encoding="utf-8")
+        page = html_page(report, _draw_all(report, panels, output))
+        # A folder's name may be no Unicode.
+        (output / f"{report.experiment}.html").write_text(page, encoding="utf-8", errors="replace")
+        (output / "table.md").write_text(f"{report.tables.markdown}\n", encoding="utf-8")
+        (output / "table.tex").write_text(f"{report.tables.latex}\n", encoding="utf-8")
     except OSError as error:
         raise UserInputError(
             f"--output={str(output)!r} is not allowed: it must be a folder that can be written "
             f"({error.strerror})."
         ) from None
+
+
+def _draw_all(report: Report, panels: Panels, output: Path) -> list[tuple[str, str]]:
+    """Save all figures; return what each shows, and the text of its SVG."""
+    replication, experiment, changed = report.replication, report.experiment, report.changed
+    curves = partial(draw, replication, panels, experiment, changed=changed)
+    figures = [(experiment, "Learning curves", curves)] + [
+        (f"{experiment}.{name}", title, draw_to)
+        for name, title, draw_to in more_figures(replication, panels, experiment, changed)
+    ]
+    for name, _, draw_to in figures:
+        for suffix in ("png", "svg"):
+            draw_to(output / f"{name}.{suffix}")
+    return [
+        (title, (output / f"{name}.svg").read_text(encoding="utf-8")) for name, title, _ in figures
+    ]
 
 
 def store(replication: Replication, folders: Sequence[Path], experiment: str) -> None:
@@ -90,10 +106,10 @@ def store(replication: Replication, folders: Sequence[Path], experiment: str) ->
         StorageError: A file cannot be written.
     """
     _require_complete(folders, experiment)
-    results = _load(replication, folders)
+    results = Results.of(_load_runs(replication, folders))
     _require_runs_of(replication, experiment, results)
     compare(replication, results)
-    pages.judge(replication, _load_stored(replication) | {experiment: results})
+    pages.judge(replication, load_stored(replication) | {experiment: results})
     results.save(replication.results, experiment)
 
 
@@ -104,7 +120,7 @@ def rebuild(replication: Replication) -> None:
         UserInputError: Stored results or claims.yaml are damaged.
         StorageError: A file cannot be written.
     """
-    stored = _load_stored(replication)
+    stored = load_stored(replication)
     judged = pages.judge(replication, stored)
     folder = replication.results
     for name in replication.figures:
@@ -123,12 +139,6 @@ def rebuild(replication: Replication) -> None:
             for suffix in ("png", "tex"):
                 (folder / f"{name}.{suffix}").unlink(missing_ok=True)
     pages.fill(replication, stored, judged)
-
-
-def _load_stored(replication: Replication) -> dict[str, Results]:
-    """Load the stored results of every experiment that has some, by its name."""
-    found = {name: Results.find(replication.results, name) for name in replication.figures}
-    return {name: results for name, results in found.items() if results is not None}
 
 
 def _require_complete(folders: Sequence[Path], experiment: str) -> None:
@@ -164,7 +174,9 @@ def main(replication: Replication, arguments: Sequence[str]) -> int:
     )
     parser.add_argument("runs", nargs="*", type=Path, help="folders that hold runs")
     parser.add_argument(
-        "--output", type=Path, help="folder for figure and tables (default: the first of RUNS)"
+        "--output",
+        type=Path,
+        help="folder for figure, tables and page (default: the first of RUNS)",
     )
     parser.add_argument(
         "--store", choices=replication.figures, help="keep RUNS as the results of this experiment"
@@ -192,5 +204,6 @@ def _describe(replication: Replication) -> str:
         "Without arguments, make everything anew that is made from the stored results: figures, "
         "tables, claims.json, and the parts of the README and of "
         f"{replication.page.parent.name}/{replication.page.name} that show them. With RUNS, the "
-        "folders of some runs, make the figure and the tables of those."
+        "folders of some runs, make the figure and the tables of those, also as a page of HTML "
+        "that needs no other file."
     )

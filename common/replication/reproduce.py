@@ -1,7 +1,8 @@
 """A figure in one command: `python -m <baseline>.reproduce FIGURE ... [key=value ...]`.
 
 Runs the sweep of conf/experiment/FIGURE.yaml into multirun/FIGURE, going on with what is there, and
-draws the figure and the tables there. The keys are those of `python -m <baseline>.main`.
+draws the figure, the tables and a page of both there. The keys are those of
+`python -m <baseline>.main`.
 """
 
 import argparse
@@ -32,8 +33,8 @@ def main(replication: Replication, arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog=f"python -m {package}.reproduce",
         description="Run the sweep of conf/experiment/FIGURE.yaml into multirun/FIGURE, going on "
-        "with what is there, and draw the figure and the tables there. The keys are those of "
-        f"`python -m {package}.main`.",
+        "with what is there, and draw the figure, the tables and a page of both there. The keys "
+        f"are those of `python -m {package}.main`.",
     )
     parser.add_argument("words", nargs="+", metavar="FIGURE | key=value", help=", ".join(figures))
     parser.add_argument(

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from html import escape
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -26,22 +27,67 @@ from common.replication.definition import FigureOf, Replication, Statistic
 from common.replication.metrics import TEST_ACCURACY, Metric
 
 
-class Tables(NamedTuple):
-    """The tables of a comparison, below each other.
+class Table(NamedTuple):
+    """A table of a comparison.
 
     Attributes:
-        markdown: For a page or a terminal.
-        latex: For a paper.
+        name: What it is of, in a few words.
+        caption: A line that ends with a colon.
+        header: One cell a column.
+        rows: A row an arm, whose name is its first cell.
     """
 
-    markdown: str
-    latex: str
-
-
-class _Table(NamedTuple):
+    name: str
     caption: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
+
+
+class Tables(NamedTuple):
+    """The tables of a comparison, in the order in which they are shown.
+
+    Attributes:
+        main: What every reader wants: mean accuracy, and differences where there are several arms.
+        more: What a page folds.
+    """
+
+    main: Sequence[Table]
+    more: Sequence[Table]
+
+    @property
+    def markdown(self) -> str:
+        """All of them for a terminal, or a page that folds nothing."""
+        return _markdown((*self.main, *self.more))
+
+    @property
+    def folded_markdown(self) -> str:
+        """All of them for a page, as Markdown with an HTML element that folds all but the main."""
+        parts = [_markdown(self.main)]
+        if self.more:
+            # Without blank lines around it, Markdown would be HTML's text.
+            summary = f"<details>\n<summary>{escape(self.more_names, quote=False)}</summary>"
+            parts += [summary, _markdown(self.more), "</details>"]
+        return "\n\n".join(parts)
+
+    @property
+    def more_names(self) -> str:
+        """What unfolds the further tables."""
+        title = "More tables" if len(self.more) > 1 else "Another table"
+        return f"{title}: {', '.join(table.name for table in self.more)}"
+
+    @property
+    def latex(self) -> str:
+        """All of them for a paper."""
+        return "\n\n".join(
+            f"% {table.caption}\n{latex_table(table.header, table.rows)}"
+            for table in (*self.main, *self.more)
+        )
+
+
+def _markdown(shown: Sequence[Table]) -> str:
+    return "\n\n".join(
+        f"{table.caption}\n\n{markdown_table(table.header, table.rows)}" for table in shown
+    )
 
 
 class _Reduction(NamedTuple):
@@ -59,11 +105,11 @@ def _megabytes(curve: Curve) -> float:
 _BYTES_UP: Final = Metric("bytes_up", "MB up", (0, math.inf), (",.1f", ",.1f"))
 _BYTES_DOWN: Final = Metric("bytes_down", "MB down", (0, math.inf), (",.1f", ",.1f"))
 _REDUCTIONS: Final[dict[Statistic, _Reduction]] = {
-    "best": _Reduction("Best round", TEST_ACCURACY, best),
-    "last": _Reduction("Last round", TEST_ACCURACY, last),
-    "tail_mean": _Reduction(f"Mean of the last {TAIL} rounds", TEST_ACCURACY, tail_mean),
-    "bytes_up": _Reduction("Sent by all clients in all rounds", _BYTES_UP, _megabytes),
-    "bytes_down": _Reduction("Sent to all clients in all rounds", _BYTES_DOWN, _megabytes),
+    "best": _Reduction("best round", TEST_ACCURACY, best),
+    "last": _Reduction("last round", TEST_ACCURACY, last),
+    "tail_mean": _Reduction(f"mean of the last {TAIL} rounds", TEST_ACCURACY, tail_mean),
+    "bytes_up": _Reduction("sent by all clients in all rounds", _BYTES_UP, _megabytes),
+    "bytes_down": _Reduction("sent to all clients in all rounds", _BYTES_DOWN, _megabytes),
 }
 
 
@@ -77,48 +123,50 @@ def tables(replication: Replication, panels: Panels, experiment: str) -> Tables:
             :class:`common.replication.definition.FigureOf`.
     """
     figure = replication.figures.get(experiment, FigureOf("", ""))
-    made = [_tail_means(panels, TEST_ACCURACY, figure.tail)]
+    main = [_tail_means(panels, TEST_ACCURACY, figure.tail)]
     if any(len(arms) > 1 for arms in panels.values()):
-        made.append(_differences(panels, figure))
+        main.append(_differences(panels, figure))
     others = [metric for metric in replication.metrics if metric != TEST_ACCURACY]
-    made += [
+    more = [
         _tail_means(arms, metric, figure.tail) for metric, arms in by_metric(panels, others).items()
     ]
-    made += [_reduced(panels, _REDUCTIONS[statistic]) for statistic in figure.statistics]
+    more += [_reduced(panels, _REDUCTIONS[statistic]) for statistic in figure.statistics]
     if figure.target is not None:
-        made.append(_rounds_to(panels, figure.target))
-    return Tables(
-        "\n\n".join(f"{t.caption}\n\n{markdown_table(t.header, t.rows)}" for t in made),
-        "\n\n".join(f"% {t.caption}\n{latex_table(t.header, t.rows)}" for t in made),
-    )
+        more.append(_rounds_to(panels, figure.target))
+    return Tables(main, more)
 
 
-def _tail_means(panels: Panels, metric: Metric, tail: int) -> _Table:
+def _tail_means(panels: Panels, metric: Metric, tail: int) -> Table:
     seeds = _seeds(panels)
     rounds = _last_rounds(panels, tail)
     caption = f"Mean over the {rounds} of {_name_seeds(seeds)}{_interval(seeds)}:"
-    return _means_over_seeds(panels, caption, metric, partial(tail_mean, tail=tail))
+    of_curve = partial(tail_mean, tail=tail)
+    return _means_over_seeds(panels, metric.label, caption, metric, of_curve)
 
 
-def _reduced(panels: Panels, reduction: _Reduction) -> _Table:
+def _reduced(panels: Panels, reduction: _Reduction) -> Table:
     seeds = _seeds(panels)
     mean = "mean of " if len(seeds) > 1 else ""
-    caption = f"{reduction.name}, {mean}{_name_seeds(seeds)}{_interval(seeds)}:"
+    caption = f"{_capital(reduction.name)}, {mean}{_name_seeds(seeds)}{_interval(seeds)}:"
     having = arms_with(panels, reduction.metric)
-    return _means_over_seeds(having, caption, reduction.metric, reduction.of_curve)
+    return _means_over_seeds(having, reduction.name, caption, reduction.metric, reduction.of_curve)
 
 
 def _means_over_seeds(
-    panels: Panels, caption: str, metric: Metric, of_curve: Callable[[Curve], float]
-) -> _Table:
+    panels: Panels,
+    name: str,
+    caption: str,
+    metric: Metric,
+    of_curve: Callable[[Curve], float],
+) -> Table:
     def cell(_: str, runs: Results) -> str:
         return _in_digits(estimate(_by_seed(runs, metric, of_curve)), metric)
 
     label = f"{metric.label} (%)" if metric.is_share else metric.label
-    return _Table(caption, [label, *panels], _by_arm(panels, cell))
+    return Table(name, caption, [label, *panels], _by_arm(panels, cell))
 
 
-def _differences(panels: Panels, figure: FigureOf) -> _Table:
+def _differences(panels: Panels, figure: FigureOf) -> Table:
     arms = _arms(panels)
     named = figure.reference
     reference = named if named in arms else arms[0]
@@ -138,17 +186,17 @@ def _differences(panels: Panels, figure: FigureOf) -> _Table:
     whose = reference if reference == named else "the arm of the first row"
     interval = ", seed by seed, with its 95 % interval" if len(_seeds(panels)) > 1 else ""
     caption = f"Difference to {whose}, in percentage points{interval}:"
-    return _Table(caption, ["points", *panels], _by_arm(panels, cell))
+    return Table("differences", caption, ["points", *panels], _by_arm(panels, cell))
 
 
-def _rounds_to(panels: Panels, target: float) -> _Table:
+def _rounds_to(panels: Panels, target: float) -> Table:
     def cell(_: str, runs: Results) -> str:
         rounds = [rounds_to_target(curve, target) for curve in runs.curves(TEST_ACCURACY.name)]
         return ", ".join(f"{r:.1f}" if np.isfinite(r) else "not reached" for r in rounds)
 
-    caption = f"Rounds to {100 * target:g} % test accuracy:"
+    name = f"rounds to {100 * target:g} % test accuracy"
     header = ["rounds, a number a seed", *panels]
-    return _Table(caption, header, _by_arm(of_several_rounds(panels), cell))
+    return Table(name, f"{_capital(name)}:", header, _by_arm(of_several_rounds(panels), cell))
 
 
 def _by_arm(panels: Panels, cell: Callable[[str, Results], str]) -> list[list[str]]:
@@ -185,6 +233,10 @@ def _name_seeds(seeds: Sequence[int]) -> str:
 
 def _interval(seeds: Sequence[int]) -> str:
     return ", ± the 95 % interval" if len(seeds) > 1 else ""
+
+
+def _capital(name: str) -> str:
+    return f"{name[0].upper()}{name[1:]}"
 
 
 def _last_rounds(panels: Panels, tail: int) -> str:

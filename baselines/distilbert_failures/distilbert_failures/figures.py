@@ -7,6 +7,9 @@ from common.replication.definition import FigureOf
 # Name of the arm that others are compared with.
 FEDAVG: Final = "FedAvg"
 
+_NEEDS_WEIGHTS: Final = "it needs DistilBERT's weights, which were not at hand"
+_NEEDS_GPU: Final = "it needs a GPU, and DistilBERT's weights, which were not at hand"
+
 _SMALLER: Final = (
     "Smaller than the study in that the encoder is MiniLM-L6, 6 rounds are run, about as many "
     "as its default, and clients train in bfloat16. Larger in that all 7,600 test texts count, and "
@@ -36,6 +39,7 @@ FIGURES: Final = {
         "Its three arms, and FedProx on IID data, in 5 rounds.",
         reference=FEDAVG,
         tail=1,
+        no_results=_NEEDS_WEIGHTS,
     ),
     "main": FigureOf(
         "The study's main mode",
@@ -44,6 +48,7 @@ FIGURES: Final = {
         target=0.8,
         reference=FEDAVG,
         statistics=("best", "last", "bytes_up"),
+        no_results=_NEEDS_GPU,
     ),
     "failure": FigureOf(
         "The study's failure mode",
@@ -52,6 +57,7 @@ FIGURES: Final = {
         target=0.8,
         reference=FEDAVG,
         statistics=("best", "last", "bytes_up"),
+        no_results=_NEEDS_GPU,
     ),
     "lora": FigureOf(
         "LoRA and how it is averaged",
@@ -59,6 +65,7 @@ FIGURES: Final = {
         "head, and not of what the adapters add, B A.",
         reference="FedAvg, LoRA, naive",
         statistics=("bytes_up", "bytes_down"),
+        no_results=_NEEDS_WEIGHTS,
     ),
     "scaffold": FigureOf(
         "FedAvg, FedProx and SCAFFOLD, with SGD",

@@ -7,6 +7,8 @@ from common.replication.definition import FigureOf
 # Name of the arm that others are compared with.
 FEDAVG: Final = "FedAvg"
 
+_NEEDS_IMAGENET: Final = "it needs a GPU and the images of ImageNet, which were not at hand"
+
 FIGURES: Final = {
     "imagenette_head": FigureOf(
         "Imagenette at 128 pixels, the head alone: the whole protocol",
@@ -52,6 +54,7 @@ FIGURES: Final = {
         reference=FEDAVG,
         tail=1,
         statistics=("best", "tail_mean", "bytes_up"),
+        no_results="it needs a GPU",
     ),
     "published": FigureOf(
         "The earlier benchmark's table",
@@ -61,6 +64,7 @@ FIGURES: Final = {
         reference=FEDAVG,
         tail=1,
         statistics=("best", "tail_mean", "bytes_up"),
+        no_results=_NEEDS_IMAGENET,
     ),
     "mu_grid": FigureOf(
         "The grid of μ, and the anchors, on ImageNet",
@@ -69,6 +73,7 @@ FIGURES: Final = {
         reference=FEDAVG,
         tail=1,
         statistics=("best", "tail_mean", "bytes_up"),
+        no_results=_NEEDS_IMAGENET,
     ),
     "long": FigureOf(
         "100 rounds and dynamic μ on ImageNet",
@@ -76,5 +81,6 @@ FIGURES: Final = {
         target=0.5,
         reference=FEDAVG,
         statistics=("best", "last"),
+        no_results=_NEEDS_IMAGENET,
     ),
 }

@@ -52,10 +52,16 @@ def test_an_experiment_without_stored_results_says_so(toy, name):
     assert "![" not in made
 
 
+def test_an_experiment_without_stored_results_says_why_where_that_is_known(toy):
+    figure = replace(FIGURES["first"], no_results="it rained")
+    made = figure_part(replace(toy, figures={"first": figure}), "first", toy.page.parent, None)
+    assert made.endswith("\n\nThere are no stored results: it rained.")
+
+
 def test_an_experiment_with_stored_results_has_cost_figure_and_tables(toy, results):
     made = figure_part(toy, "first", toy.page.parent, results)
     assert "```bash\npython -m toy.reproduce first\n```" in made
-    assert "\n\n*10 runs, 10 min 10 s one after another, on a processor with 2 cores, " in made
+    assert "\n\n*10 runs take 10 min 10 s one after another (a processor, 2 cores, " in made
     assert "`engine=inline`" in made
     assert "`0123456`" in made
     assert "| FedProx, μ = 1 " in made
@@ -98,6 +104,27 @@ def test_claims_without_stored_results_are_untestable(toy):
     (claim,) = json.loads((toy.results / "claims.json").read_text())
     assert (claim["verdict"], claim["value"]) == ("untestable_here", None)
     assert "could not be tested here" in part(toy.page.read_text(), "claims")
+
+
+def test_a_front_page_has_figure_and_accuracies_alone(toy, results, tmp_path):
+    front = tmp_path / "repository" / "README.md"
+    front.write_text("Before.\n<!-- begin: first -->\n<!-- end: first -->\nBehind.\n")
+    toy = replace(toy, front_pages=(front,))
+    fill(toy, first=results)
+    text = front.read_text()
+    assert text.startswith("Before.\n")
+    assert text.endswith("\nBehind.\n")
+    made = part(text, "first")
+    assert "![The first figure](baselines/toy/results/first.png)\n\nMean over the last " in made
+    assert made.count("| FedProx, μ = 1 ") == 1
+    assert "python -m" not in made
+
+
+def test_a_front_page_shows_no_experiment_without_results(toy, tmp_path):
+    front = tmp_path / "README.md"
+    front.write_text("<!-- begin: first -->\n<!-- end: first -->\n")
+    with pytest.raises(UserInputError, match=r"^the part 'first' of the page is not allowed: "):
+        fill(replace(toy, front_pages=(front,)))
 
 
 def test_a_baseline_has_parts_of_its_own(toy, results):

@@ -4,9 +4,11 @@ import json
 import shutil
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from html import escape
 
 import pytest
 from made_runs import make_results, write_run
+from no_figures import draw_nothing
 from toy_replication import AVG, FIGURES, POOLED, TOY, lay_out, make_arm, make_run
 
 from common.analysis.results import Results
@@ -26,12 +28,15 @@ def sweep(tmp_path):
     return tmp_path / "sweep"
 
 
+@pytest.fixture(autouse=True)
+def installed(tmp_path, monkeypatch):
+    """The relative folder of the toy leads to its defaults."""
+    monkeypatch.chdir(lay_out(tmp_path / "installed", monkeypatch).folder.parent)
+
+
 @pytest.fixture
 def no_figures(monkeypatch):
-    """Figures are empty files, for what does not look at them."""
-    monkeypatch.setattr(
-        report, "draw", lambda toy, panels, name, path, changed=(): path.write_bytes(b"")
-    )
+    monkeypatch.setattr(report, "draw", draw_nothing)
 
 
 @pytest.fixture
@@ -52,9 +57,10 @@ def test_the_command_prints_the_tables_and_leaves_tables_and_figures(sweep, caps
     out, err = capsys.readouterr()
     made = tables(TOY, compare(TOY, Results.of(load_runs([sweep]))), "figure")
     assert "| FedProx, μ = 1    |  37.5 |" in made.markdown
-    assert out == f"\n{made.markdown}\n\nFigure: {sweep / 'figure.png'}\n"
+    files = f"Figure: {sweep / 'figure.png'}\nPage: {sweep / 'figure.html'}\n"
+    assert out == f"\n{made.markdown}\n\n{files}"
     assert err == ""
-    assert left(sweep) == ["figure.png", "figure.svg", "table.md", "table.tex"]
+    assert left(sweep) == ["figure.html", "figure.png", "figure.svg", "table.md", "table.tex"]
     assert (sweep / "table.md").read_text() == made.markdown + "\n"
     assert (sweep / "table.tex").read_text() == made.latex + "\n"
     assert (sweep / "figure.png").read_bytes().startswith(b"\x89PNG")
@@ -169,13 +175,14 @@ def test_a_run_without_any_accuracy_is_reported(tmp_path, capsys):
 
 def test_runs_are_stored_and_everything_is_made_from_them(sweep, toy, capsys):
     assert main(sweep, "--store", "first", toy=toy) == 0
-    assert left(sweep) == ["first.png", "first.svg", "table.md", "table.tex"]
+    assert left(sweep) == ["first.html", "first.png", "first.svg", "table.md", "table.tex"]
     made = sorted([f"first.{suffix}" for suffix in ("csv", "parquet", "png", "tex")])
     assert left(toy.results) == ["claims.json", *made]
     assert (toy.results / "first.png").read_bytes() == (sweep / "first.png").read_bytes()
     assert (toy.results / "first.tex").read_text() == (sweep / "table.tex").read_text()
+    first_lines = (sweep / "table.md").read_text().partition("\n\n| points")[0]
     for page in (toy.readme, toy.page):
-        assert (sweep / "table.md").read_text().rstrip() in page.read_text()
+        assert first_lines in page.read_text()
     (claim,) = json.loads((toy.results / "claims.json").read_text())
     assert claim["value"] == 0
     assert "\nfirst: 2 runs\n" in capsys.readouterr().out
@@ -197,14 +204,18 @@ def test_without_runs_everything_is_made_anew_from_what_is_stored(toy, no_figure
 
 
 def with_accuracies(toy):
-    """The toy with a figure of its own, which is a text: who has what accuracy, and the heading."""
+    """The toy with a figure of its own, a text alone: who has what accuracy, and the heading."""
 
     def more_figures(panels, figure):
         arms = {name: runs.curves("test_accuracy") for name, runs in panels["Hills"].items()}
         text = "; ".join(f"{name} {curves.tolist()}" for name, curves in arms.items())
 
         def draw(path):
-            path.write_text(f"{figure.title}: {text}")
+            told = escape(f"{figure.title}: {text}")
+            path.write_text(
+                '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9">'
+                f"<text>{told}</text></svg>"
+            )
 
         return [MoreFigure("accuracy", "Accuracies", draw)]
 
@@ -218,9 +229,10 @@ def test_a_baseline_has_figures_of_its_own(sweep, toy, no_figures, capsys):
     assert main(sweep, "--store", "first", toy=toy) == 0
     drawn = "FedAvg [[0.25, 0.5]]; FedProx, μ = 1 [[0.25, 0.5]]"
     for file in ("first.accuracy.png", "first.accuracy.svg"):
-        assert (sweep / file).read_text() == f"The first figure: {drawn}"
+        assert f">The first figure: {drawn}<" in (sweep / file).read_text()
+    assert f">The first figure: {drawn}<" in (sweep / "first.html").read_text()
     stored = toy.results / "first.accuracy.png"
-    assert stored.read_text() == f"The first figure: {drawn}"
+    assert f">The first figure: {drawn}<" in stored.read_text()
     assert [file for file in left(toy.results) if file.count(".") > 1] == [stored.name]
     for page in (toy.readme, toy.page):
         picture = page.read_text().partition("![Accuracies](")[2].partition(")")[0]
@@ -229,8 +241,8 @@ def test_a_baseline_has_figures_of_its_own(sweep, toy, no_figures, capsys):
 
 def test_the_heading_of_such_a_figure_tells_what_differs(sweep, toy, no_figures, tmp_path):
     report.report_runs(with_accuracies(toy), [sweep], tmp_path, "first", ["num_rounds=2"])
-    heading = (tmp_path / "first.accuracy.png").read_text().partition(":")[0]
-    assert heading == "The first figure, but num_rounds=2"
+    drawn = (tmp_path / "first.accuracy.png").read_text()
+    assert "<text>The first figure, but num_rounds=2: " in drawn
 
 
 def test_figures_of_results_that_are_gone_go_too(toy):

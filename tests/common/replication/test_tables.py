@@ -189,6 +189,34 @@ def test_a_figure_has_the_statistics_that_it_asks_for():
     assert "round, mean" not in markdown(runs, name="first")
 
 
+def test_all_but_accuracies_and_differences_are_folded_on_a_page():
+    traffic = {"bytes_up": (1e6, 2e6), "bytes_down": (1.0, 1.0), "drift": (1.0, 2.0)}
+    runs = [make_run((0.25, 0.5), metrics=traffic), make_run((0.5, 0.5), **AVG)]
+    made = tables(TOY, compare(TOY, make_results(runs)), "third")
+    assert [table.name for table in made.main] == ["test accuracy", "differences"]
+    names = [
+        *("drift", "best round", "last round"),
+        *("sent by all clients in all rounds", "sent to all clients in all rounds"),
+    ]
+    assert [table.name for table in made.more] == names
+    main = made._replace(more=()).markdown
+    more = made._replace(main=()).markdown
+    assert made.markdown == f"{main}\n\n{more}"
+    assert made.folded_markdown == (
+        f"{main}\n\n<details>\n<summary>More tables: {', '.join(names)}</summary>\n\n{more}\n\n"
+        "</details>"
+    )
+
+
+def test_a_single_further_table_is_folded_and_none_is_not():
+    panels = compare(TOY, make_results([make_run((0.25, 0.5), metrics={"drift": (1.0, 2.0)})]))
+    assert "<summary>Another table: drift</summary>" in tables(TOY, panels, "first").folded_markdown
+    without = tables(TOY, compare(TOY, make_results([make_run((0.25, 0.5))])), "first")
+    assert without.folded_markdown == without.markdown
+    strange = without._replace(more=[without.main[0]._replace(name="a < b & c")])
+    assert "<summary>Another table: a &lt; b &amp; c</summary>" in strange.folded_markdown
+
+
 @pytest.mark.parametrize(("name", "count"), [("figure", 2), ("second", 3)])
 def test_the_tables_are_there_for_latex_too(name, count):
     panels = compare(TOY, make_results(make_arm(curves(LOW), **AVG), make_arm(curves(HIGH))))

@@ -20,4 +20,5 @@ REPLICATION: Final = Replication(
     figures=FIGURES,
     folder=_FOLDER,
     page=_FOLDER.parents[1] / "docs" / "fedprox.md",
+    front_pages=(_FOLDER.parents[1] / "README.md",),
 )

@@ -8,6 +8,7 @@ from fedprox.figures import FIGURES
 from fedprox.replication import REPLICATION
 from fedprox_runs import FEDAVG, make_run
 from made_runs import write_run
+from no_figures import draw_nothing
 
 from common.analysis.results import Results
 from common.replication import report
@@ -18,7 +19,7 @@ RESULTS = REPLICATION.results
 def test_the_command_reports_on_runs(tmp_path, monkeypatch, capsys):
     for number, keys in enumerate((FEDAVG, {"mu": 1.0})):
         write_run(tmp_path / str(number), make_run((0.25, 0.5), **keys))
-    monkeypatch.setattr(report, "draw", lambda *given: None)
+    monkeypatch.setattr(report, "draw", draw_nothing)
     monkeypatch.setattr(sys, "argv", ["fedprox.report", str(tmp_path)])
     with pytest.raises(SystemExit, match=r"^0$"):
         runpy.run_module("fedprox.report", run_name="__main__")

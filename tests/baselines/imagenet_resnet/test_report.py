@@ -9,6 +9,7 @@ from imagenet_resnet.figures import FIGURES
 from imagenet_resnet.replication import REPLICATION
 from imagenet_runs import FEDAVG, LOCAL_ONLY, make_run
 from made_runs import write_run
+from no_figures import draw_nothing
 
 from common.analysis.claims import load_claims
 from common.analysis.results import Results
@@ -23,7 +24,7 @@ def test_the_command_reports_on_runs(tmp_path, monkeypatch, capsys):
         [((0.25, 0.5), FEDAVG), ((0.5, 0.75), {"mu": 1.0}), ((0.125,), LOCAL_ONLY)]
     ):
         write_run(tmp_path / str(number), make_run(accuracies, **keys))
-    monkeypatch.setattr(report, "draw", lambda *given: None)
+    monkeypatch.setattr(report, "draw", draw_nothing)
     monkeypatch.setattr(sys, "argv", ["imagenet_resnet.report", str(tmp_path)])
     with pytest.raises(SystemExit, match=r"^0$"):
         runpy.run_module("imagenet_resnet.report", run_name="__main__")

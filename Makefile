@@ -19,11 +19,10 @@ export POETRY_VIRTUALENVS_IN_PROJECT := true
 INDEX = $(shell .poetry/bin/python -c "import os; from pip._internal.models.index import PyPI; \
 	print(os.environ.get('PIP_INDEX_URL', PyPI.simple_url))")
 
-.PHONY: demo test test-slow lint types check bench fuzz soak report-pdf clean
+.PHONY: demo test test-slow lint types check docs new-baseline bench fuzz soak report-pdf clean
 
 demo: $(VENV)/.ready
-	$(RUN) fedprox.main --multirun +experiment=demo output_dir=$(DEMO)
-	$(RUN) fedprox.report $(DEMO)
+	$(RUN) fedprox.reproduce demo --output $(DEMO)
 
 test: $(VENV)/.ready
 	$(RUN) pytest -n 2 --dist loadfile
@@ -40,6 +39,16 @@ types: $(VENV)/.ready
 	$(RUN) mypy
 
 check: lint types test test-slow
+
+# From the stored results: docs/_build/html/index.html. A warning is an error.
+docs: $(VENV)/.ready
+	$(RUN) sphinx --jobs auto --fail-on-warning --keep-going --quiet docs docs/_build/html
+	@echo "Documentation: $(CURDIR)/docs/_build/html/index.html"
+
+# A package of your own in baselines/, which runs: make new-baseline name=my_method
+new-baseline: $(VENV)/.ready
+	$(RUN) common.scaffold $(name)
+	$(MAKE) $(VENV)/.ready
 
 # About 40 minutes on a quiet machine with 2 cores; rewrites docs/performance.md.
 bench: $(VENV)/.ready .bench/pfl/.ready

@@ -1,0 +1,48 @@
+"""The repository as the site sees it: its baselines, and what their stored results say."""
+
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Final
+
+from common.analysis.results import Results
+from common.replication.definition import Replication
+from common.replication.pages import Judged, judge
+from common.replication.stored import load_stored
+
+ROOT: Final = Path(__file__).resolve().parents[3]
+DOCS: Final = ROOT / "docs"
+
+
+@cache
+def replications() -> Mapping[str, Replication]:
+    """Return every baseline by the name of its package, in the order of the top pyproject.toml."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    packages = [
+        package["include"]
+        for package in project["tool"]["poetry"]["packages"]
+        if package.get("from", "").startswith("baselines/")
+    ]
+    return {name: import_module(f"{name}.replication").REPLICATION for name in packages}
+
+
+@cache
+def stored(package: str) -> Mapping[str, Results]:
+    """Return the stored results of a baseline, by the name of their experiment."""
+    return load_stored(replications()[package])
+
+
+@cache
+def judged(package: str) -> Judged:
+    """Return what the stored results of a baseline say of its claims."""
+    return judge(replications()[package], stored(package))
+
+
+def result_files(package: str) -> list[Path]:
+    """Return the files that a baseline's figures, tables and verdicts are made of."""
+    replication = replications()[package]
+    stored_files = [*replication.results.glob("*.csv"), *replication.results.glob("*.parquet")]
+    published = replication.published.glob("*.csv")
+    return [replication.claims, *sorted(stored_files), *sorted(published)]

@@ -92,4 +92,4 @@ $(POETRY):
 	touch $@
 
 clean:
-	rm -rf $(VENV) .poetry .bench outputs multirun
+	rm -rf $(VENV) .poetry .bench outputs multirun docs/_build docs/api docs/running

@@ -30,6 +30,7 @@ myst_enable_extensions = ["colon_fence"]
 
 html_theme = "furo"
 html_title = "Flowerbed"
+html_favicon = "_static/favicon.svg"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False

@@ -19,7 +19,7 @@ _APART: Final = 11.5
 _LINE_BEGINS: Final = 6.0
 _LINE_ENDS: Final = 24.0
 _LETTERS_BEGIN: Final = 28.0
-_LEADER: Final[dict[str, Any]] = {"linewidth": 0.6, "alpha": 0.6}
+_LEADER: Final[dict[str, Any]] = {"linewidth": 0.6}
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ def to_arrays(model: nn.Module | Mapping[str, Tensor]) -> ArrayRecord:
     """Return the state of a model, parameters and buffers, as Flower's ``ArrayRecord`` would.
 
     Args:
-        model: On any device; tensors of any memory format arrive in C order. Or the part of its
-            ``state_dict()`` that is to travel.
+        model: On any device; tensors, of any shapes and memory formats, arrive in C order. Or the
+            part of its ``state_dict()`` that is to travel.
     """
     return ArrayRecord(
         {key: to_array(tensor.cpu().numpy()) for key, tensor in _state(model).items()}
@@ -35,8 +35,8 @@ def load_arrays(model: nn.Module | Mapping[str, Tensor], arrays: ArrayRecord) ->
     """Overwrite the state of a model, in place: nothing is allocated, memory formats stay.
 
     Args:
-        model: Its state has the keys and shapes of ``arrays``. Or the part of its ``state_dict()``
-            that has; the rest stays.
+        model: Its state has the keys and the shapes of ``arrays``. Or the part of its
+            ``state_dict()`` that has; the rest stays.
         arrays: What :func:`to_arrays` made of such a model.
 
     Raises:
@@ -72,7 +72,7 @@ def join(*parts: Mapping[str, Array]) -> ArrayRecord:
 
 
 def to_array(w: NDArray[Any]) -> Array:
-    """Return what ``Array(w)`` does for a w in C order, byte for byte."""
+    """Return what ``Array(w)`` does for a w of any shape in C order, byte for byte."""
     w = np.asarray(w, order="C")
     content = w.reshape(-1).view(np.uint8).data
     header = _npy_header(w.dtype, w.shape)
@@ -80,7 +80,14 @@ def to_array(w: NDArray[Any]) -> Array:
 
 
 def view(array: Array) -> NDArray[Any]:
-    """Return what ``array.numpy()`` does as a read-only view of the array's own bytes."""
+    """Return what ``array.numpy()`` does as a read-only view of the array's own bytes.
+
+    Returns:
+        In the shape and type that the header names.
+
+    Raises:
+        ValueError: The bytes are not those of a .npy file of version 1.0.
+    """
     data = memoryview(array.data)
     start = _PREAMBLE + int.from_bytes(data[_PREAMBLE - 2 : _PREAMBLE], "little")
     dtype, shape, is_fortran = _parse_npy_header(bytes(data[:start]))

@@ -45,7 +45,7 @@ def cached_features(
         chunk: Examples at a time; a feature's last digits may depend on it.
 
     Returns:
-        float32, shape [num_rows, *row_shape].
+        float32, ``shape [num_rows, *row_shape]``.
 
     Raises:
         UserInputError: The cache folder cannot be used.

@@ -37,6 +37,9 @@ def crop_and_flip(images: Tensor, rng: np.random.Generator) -> Tensor:
     Args:
         images: uint8, shape [batch, size, size, 3].
         rng: Source of randomness.
+
+    Returns:
+        uint8, shape [batch, size, size, 3].
     """
     n, size = images.shape[:2]
     border = size // 8

@@ -39,7 +39,7 @@ class InMemory:
         return len(self._x)
 
     def take(self, examples: Tensor) -> Tensor:
-        """Return the inputs of a batch."""
+        """Return the inputs of a batch: shape [batch, ...], given its examples, int64 [batch]."""
         return self._x[examples.to(self._x.device)]
 
 
@@ -79,6 +79,13 @@ class OnDisk:
         return len(self._rows)
 
     def take(self, examples: Tensor) -> Tensor:
-        """Return the inputs of a batch."""
+        """Return the inputs of a batch.
+
+        Args:
+            examples: Which, int64 on the CPU, shape [batch].
+
+        Returns:
+            What ``prepare`` makes of stored inputs of shape [batch, ...].
+        """
         stored = torch.from_numpy(self._stored[self._rows[examples.numpy()]])
         return self._prepare(stored.to(self._device))

@@ -67,6 +67,9 @@ def train_reply(
         metrics: What the client measured of its own model, by name, such as "test-accuracy".
         control_variate_change: c_k+ - c_k of SCAFFOLD, None in any other algorithm.
         update: w_k - w_t, encoded; None if the whole model is in ``w_k``.
+
+    Returns:
+        The reply that a strategy reads.
     """
     record = MetricRecord({NUM_EXAMPLES: num_examples})
     for name, value in metrics.items():

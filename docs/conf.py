@@ -7,6 +7,8 @@ from pathlib import Path
 DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS / "_extensions"))
 
+from flowerbed_site.api_pages import packages  # noqa: E402  It is beside this file.
+
 _project = tomllib.loads((DOCS.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 project = "Flowerbed"
@@ -53,3 +55,15 @@ autodoc_default_options = {
 add_module_names = False
 toc_object_entries_show_parents = "hide"
 python_maximum_signature_line_length = 88
+
+# A reference to a name of ours must resolve.
+nitpicky = True
+_ours = "|".join(path.name for path in packages())
+nitpick_ignore_regex = [
+    # Those of other projects: there is no network to look their pages up in.
+    (r"py:\w+", rf"(?!(?:{_ours})\.)\w+\..*"),
+    (r"py:class", r"NDArray|ArrayLike|dict\[str|Names|Panels"),
+    (r"py:exc", r"RayError|HydraException"),
+    # Type variables, and a union of pydantic's.
+    (r"py:class", r"common\..*\.(?:Item|Result|Config|Keys|~.*)"),
+]

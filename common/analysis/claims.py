@@ -111,6 +111,9 @@ class Claim(Strict):
 def load_claims(path: Path) -> list[Claim]:
     """Read a claims.yaml.
 
+    Returns:
+        Its claims, in their order.
+
     Raises:
         UserInputError: It cannot be read, or a claim is not one, or two have the same id.
     """

@@ -9,6 +9,14 @@ from common.errors import UserInputError
 def replace_part(text: str, name: str, part: str) -> str:
     """Replace what stands between the markers of a part.
 
+    Args:
+        text: The page.
+        name: Of the part, without spaces.
+        part: What is to stand there.
+
+    Returns:
+        The page with the part.
+
     Raises:
         UserInputError: The markers are not there exactly once.
     """
@@ -30,6 +38,9 @@ def fill_parts(text: str, parts: Mapping[str, str]) -> str:
         text: The page.
         parts: Name of a part, without spaces -> what is to stand there; the page may have some of
             them.
+
+    Returns:
+        The page with the parts.
 
     Raises:
         UserInputError: The page has a part that there is no text for, or its markers are not there

@@ -48,7 +48,7 @@ def plot_partition(counts: IntArray, path: Path, title: str) -> None:
 
     Args:
         counts: Examples of each label for each client, shape [num_clients, num_classes], with at
-            least one example in all; see :func:`common.partition.label_counts`.
+            least one example in all; see :func:`common.partition.statistics.label_counts`.
         path: Where to save it; the suffix, .png or .svg, chooses the format.
         title: First line of the picture.
 

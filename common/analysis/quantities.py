@@ -85,7 +85,11 @@ class Contrast(Strict):
 
 
 class Difference(Contrast):
-    """What an arm has more than another of the same experiment."""
+    """What an arm has more than another of the same experiment.
+
+    Attributes:
+        minus: The keys of the other arm.
+    """
 
     minus: Arm
 

@@ -95,6 +95,13 @@ class Results:
     def find(cls, folder: Path, name: str) -> Self | None:
         """Load what :meth:`save` wrote, or return None if nothing is there.
 
+        Args:
+            folder: As of :meth:`save`.
+            name: As of :meth:`save`.
+
+        Returns:
+            The results, or None.
+
         Raises:
             UserInputError: As :meth:`load`, if something is there.
         """
@@ -105,6 +112,13 @@ class Results:
     @classmethod
     def load(cls, folder: Path, name: str) -> Self:
         """Load what :meth:`save` wrote.
+
+        Args:
+            folder: As of :meth:`save`.
+            name: As of :meth:`save`.
+
+        Returns:
+            The results, as they were saved.
 
         Raises:
             UserInputError: A file is missing or damaged, or they do not belong together.

@@ -82,6 +82,9 @@ def load_runs(folders: Sequence[Path]) -> list[Run]:
     A folder without summary.json is no complete run, and left out. Links to folders are not
     followed.
 
+    Returns:
+        The runs, at least one of each folder.
+
     Raises:
         UserInputError: A folder cannot be read or holds no complete run, or a run is damaged.
     """

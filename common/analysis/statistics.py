@@ -81,7 +81,7 @@ def paired_difference(a: NDArray[np.float64], b: NDArray[np.float64]) -> Estimat
 
     Args:
         a: One number a seed, shape [seeds].
-        b: The same of the other arm, in the same order.
+        b: Those of the other arm, in the same order, shape [seeds].
 
     Raises:
         UserInputError: The arms differ in their number of seeds, or there is none.
@@ -96,12 +96,12 @@ def paired_difference(a: NDArray[np.float64], b: NDArray[np.float64]) -> Estimat
 
 
 def last(curve: Curve) -> float:
-    """Return the value of the last round."""
+    """Return the value of the last round of a curve of shape [rounds]."""
     return float(curve[-1])
 
 
 def best(curve: Curve) -> float:
-    """Return the highest value of all rounds; NaN only if there is no other."""
+    """Return the highest value of a curve of shape [rounds]; NaN only if there is no other."""
     return float(np.fmax.reduce(curve))
 
 
@@ -110,6 +110,10 @@ def tail_mean(curve: Curve, tail: int = TAIL) -> float:
 
     It is NaN if a round's number is, such as that of a round which a stopped run did not come to:
     the last rounds that it had are no match for those of other runs.
+
+    Args:
+        curve: Shape [rounds].
+        tail: How many rounds, >= 1.
     """
     return float(curve[-tail:].mean())
 
@@ -141,7 +145,11 @@ def rounds_to_target(accuracy: Curve, target: float) -> float:
 
 
 def fluctuation(curve: Curve) -> float:
-    """Return the mean absolute change from one round to the next; NaN for a single round."""
+    """Return the mean absolute change from one round to the next; NaN for a single round.
+
+    Args:
+        curve: Shape [rounds].
+    """
     if len(curve) == 1:
         return np.nan
     with np.errstate(invalid="ignore"):  # inf - inf is NaN.
@@ -152,9 +160,9 @@ def convergence_round(train_loss: Curve) -> int:
     """Return the round in which a run has converged or diverged, or else its last.
 
     The rule of Li et al. 2020 (arXiv 1812.06127), section 5.2 and appendix C.3: with f_t the
-    training loss after round t, a run has converged at the first t with |f_t - f_(t-1)| < 0.0001,
-    and diverged at the first t with f_t - f_(t-10) > 1, whichever comes first. Here, a loss that is
-    not finite is divergence, too.
+    training loss after round t, a run has converged at the first t with
+    ``|f_t - f_(t-1)| < 0.0001``, and diverged at the first t with f_t - f_(t-10) > 1, whichever
+    comes first. Here, a loss that is not finite is divergence, too.
 
     Args:
         train_loss: f_1, f_2, ...: shape [rounds].
@@ -168,7 +176,12 @@ def convergence_round(train_loss: Curve) -> int:
 
 
 def at_convergence(curve: Curve, train_loss: Curve) -> float:
-    """Return a curve's value in the round of :func:`convergence_round`."""
+    """Return a curve's value in the round of :func:`convergence_round`.
+
+    Args:
+        curve: Shape [rounds].
+        train_loss: As for :func:`convergence_round`.
+    """
     return float(curve[convergence_round(train_loss) - 1])
 
 

@@ -51,6 +51,14 @@ class Finding:
 def audit(claims: Sequence[Claim], load: Load, command: str) -> list[Finding]:
     """Judge every claim, see :func:`judge`; an experiment is loaded once.
 
+    Args:
+        claims: The claims.
+        load: As for :func:`judge`.
+        command: As for :func:`judge`.
+
+    Returns:
+        A finding of each claim, in their order.
+
     Raises:
         UserInputError: As :func:`judge`.
     """
@@ -67,6 +75,9 @@ def judge(claim: Claim, load: Load, command: str) -> Finding:
         claim: The claim.
         load: Loads the results of an experiment.
         command: What makes the runs; "{experiments}" in it stands for the claim's experiments.
+
+    Returns:
+        The claim's number and its verdict; "untestable_here" where results are missing.
 
     Raises:
         UserInputError: The results have no such arm or metric, or arms have no seed in common.

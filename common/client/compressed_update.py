@@ -26,7 +26,7 @@ def encode_update(
 ) -> tuple[ArrayRecord, ArrayRecord]:
     """Encode a client's update w_k - w_t, once the model is w_k.
 
-    A client app ends with
+    A client app ends with::
 
         buffers, update = encode_update(message, context, model, compression, rng)
         return train_reply(message, buffers, len(y), metrics, update=update)

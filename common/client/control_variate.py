@@ -30,7 +30,7 @@ class ControlVariate:
     """c_k in one round of one client, for the parameters that are trained.
 
     From round to round c_k is in the client's state, zeros as long as there is none. A client app
-    reads
+    reads::
 
         control = ControlVariate.of(message, context, model)
         correct = None if control is None else control.correct
@@ -86,7 +86,8 @@ class ControlVariate:
         """Add c - c_k to the gradients of a step, in place.
 
         Args:
-            gradient: g, of F_k at w: a tensor for each trained parameter, in their order.
+            gradient: g, of F_k at w: a tensor for each trained parameter, in their order and of
+                their shapes.
         """
         torch._foreach_add_(gradient, self._on_device)
 
@@ -98,7 +99,7 @@ class ControlVariate:
             learning_rate: eta.
 
         Returns:
-            c_k+ - c_k, by name. The difference travels, for it is what the server adds up: from
+            c_k+ - c_k, by name. The difference travels, for it is what the server adds up, and from
             c_k+ alone it could not tell it without holding the c_k of every client.
         """
         if num_steps == 0:

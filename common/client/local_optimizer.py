@@ -1,4 +1,7 @@
-"""Steps of a client on its proximal objective h(w) = F_k(w) + mu/2 ||w - w_global||^2, in place."""
+"""Steps of a client on its proximal objective h(w) = F_k(w) + mu/2 ||w - w_global||^2, in place.
+
+The objective is equation 2 of Li et al. 2020 (arXiv 1812.06127).
+"""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -16,7 +19,8 @@ class Optimizer(Protocol):
         """Make a step.
 
         Args:
-            gradient: g, of F_k at w: a tensor for each parameter. It may be overwritten.
+            gradient: g, of F_k at w: a tensor for each parameter, of its shape. It may be
+                overwritten.
         """
 
 
@@ -29,8 +33,8 @@ class Sgd:
     term is computed, which makes FedProx there FedAvg to the last bit.
 
     Args:
-        w: Parameters.
-        w_global: Where the round started.
+        w: Parameters, of any shapes.
+        w_global: Where the round started, in the shapes of ``w``.
         work: Has eta, mu, the momentum m and the weight decay.
     """
 
@@ -61,9 +65,11 @@ class Sgd:
 class AdamW:
     """PyTorch's AdamW, with the proximal term in its gradient or decoupled from it.
 
+    AdamW is algorithm 2 of Loshchilov & Hutter 2019 (arXiv 1711.05101).
+
     Args:
-        w: Parameters.
-        w_global: Where the round started.
+        w: Parameters, of any shapes.
+        w_global: Where the round started, in the shapes of ``w``.
         work: Has eta, mu, the weight decay and where the proximal term goes.
     """
 
@@ -94,8 +100,8 @@ def make_optimizer(w: Sequence[Tensor], w_global: Sequence[Tensor], work: LocalW
     """Return the optimiser that a client's work names.
 
     Args:
-        w: Parameters, which it is to change.
-        w_global: Where the round started.
+        w: Parameters, of any shapes, which it is to change.
+        w_global: Where the round started, in the shapes of ``w``.
         work: The local problem and its budget.
     """
     return Sgd(w, w_global, work) if work.optimizer == "sgd" else AdamW(w, w_global, work)

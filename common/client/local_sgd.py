@@ -1,4 +1,8 @@
-"""Local training: minibatch steps on F_k(w) + mu/2 ||w - w_global||^2."""
+"""Local training: minibatch steps on F_k(w) + mu/2 ||w - w_global||^2.
+
+With mu = 0 it is the ClientUpdate of FedAvg (McMahan et al. 2017, arXiv 1602.05629, algorithm 1),
+otherwise that of FedProx (Li et al. 2020, arXiv 1812.06127, algorithm 2).
+"""
 
 import math
 from collections.abc import Callable, Iterator
@@ -45,6 +49,9 @@ def train_locally(
         correct: Called in every step with the gradients of F_k at w, float32 and without a scale of
             the loss, before the optimiser has them; it changes them in place. SCAFFOLD adds
             c - c_k here.
+
+    Returns:
+        What there is to say of the epochs beside the model.
     """
     if len(y) == 0 or work.epochs == 0:
         return LocalTraining(0, None)
@@ -120,10 +127,13 @@ def batches(order: Tensor, batch_size: int, least: int) -> Iterator[Tensor]:
     """Cut the order of an epoch's examples into batches, of which the last may be smaller.
 
     Args:
-        order: Shape [examples].
+        order: int64 [examples].
         batch_size: B.
         least: A smaller last batch joins the one before, if there is one: BatchNorm cannot
             normalise a single example whose feature map is a single pixel.
+
+    Yields:
+        The examples of a batch, int64 [batch].
     """
     rest = len(order) % batch_size
     joined = rest if 0 < rest < least and len(order) > batch_size else 0

@@ -1,7 +1,7 @@
 """Multinomial logistic regression with its gradient written out, compiled.
 
 For a batch (x_i, y_i), i = 1..B, logits z_i = W x_i + b and p_i = softmax(z_i), the gradient of
-the mean cross-entropy is
+the mean cross-entropy is::
 
     dW = 1/B sum_i (p_i - e_{y_i}) x_i^T        db = 1/B sum_i (p_i - e_{y_i})
 
@@ -9,17 +9,19 @@ A step costs a few microseconds; through autograd, most of the time of so small 
 bookkeeping. tests/benchmarks has the comparison.
 
 Every step adds multiples of a client's own inputs, and the proximal term shrinks what was added.
-So there are coefficients A, one row a class and one column an example, with
+So there are coefficients A, one row a class and one column an example, with::
 
     W = W_global + A X        b = b_global + A 1
 
 A client with few examples is trained on A alone: with Z = W_global X^T + b_global 1^T and the Gram
 matrix G = X X^T + 1 1^T, of which the ones carry the bias, the logits of example i are
-z_i = Z_i + A G_i, and a step is
+z_i = Z_i + A G_i, and a step is::
 
     A <- (1 - eta mu) A        A_i <- A_i - eta/B (p_i - e_{y_i})
 
 That is the same iteration with sums over n_k examples in the place of sums over features.
+
+It is the model of MNIST and of the synthetic data in Li et al. 2020 (arXiv 1812.06127).
 """
 
 from typing import TypeGuard
@@ -89,6 +91,11 @@ def is_logistic_regression(model: nn.Module) -> TypeGuard[nn.Linear]:
 def require_fit(W: Floats, x: Floats, y: Ints) -> None:
     """Refuse what compiled code, which checks no bounds, would read or write past the end for.
 
+    Args:
+        W: Weights, shape [classes, features].
+        x: Inputs, shape [examples, features].
+        y: Labels, shape [examples].
+
     Raises:
         ValueError: Inputs are not as wide as W, or a label is no row of it.
     """
@@ -143,6 +150,9 @@ def gram_pays(n_k: int, features: int, classes: int, epochs: int) -> bool:
 
     On W, an example takes 2 C d in each epoch: for its logits and for its part of dW. On A its
     logits take C n_k; Z, A X and half of G, which is symmetric, are needed once.
+
+    Returns:
+        Whether it does, and G is small enough for the cache.
     """
     on_W = epochs * n_k * 2 * classes * features
     once = n_k * features * (2 * classes + n_k / 2)

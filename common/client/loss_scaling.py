@@ -40,7 +40,8 @@ class LossScaler:
         To tell whether they are finite makes a GPU wait, once a step.
 
         Args:
-            gradient: Of ``scale`` times the loss, float32.
+            gradient: Of ``scale`` times the loss, float32, a tensor for each parameter, of its
+                shape.
 
         Returns:
             Whether to make a step with them; one that would overflow is to be skipped.

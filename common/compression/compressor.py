@@ -62,6 +62,9 @@ class Compressor:
             round: From 1.
             rng: For random sparsifiers and stochastic rounding.
 
+        Returns:
+            What to send.
+
         Raises:
             ValueError: A value of the update is not finite, or not once it is scaled.
         """
@@ -95,7 +98,8 @@ def make_compressor(
         quantiser: The form of their values.
         threshold: Of ``threshold``, >= 0.
         density: Of ``top_k``, ``global_top_k`` and ``random_k``, in (0, 1].
-        warmup_rounds: Before these send that density (:class:`DensitySchedule`).
+        warmup_rounds: Before these send that density
+            (:class:`~common.compression.density.DensitySchedule`).
         int8_rounding: Of ``int8``.
         int8_scale: Of ``int8``: what has a scale of its own.
         scaled: Of ``random_k``: send an unbiased estimate of the update. Without error feedback.

@@ -18,8 +18,8 @@ class Memory:
     """What a client keeps from one round in which it takes part to its next.
 
     Attributes:
-        residual: What was not sent of each tensor.
-        momentum: The momentum of each tensor; nothing without momentum.
+        residual: What was not sent of each tensor, in its shape.
+        momentum: The momentum of each tensor, in its shape; nothing without momentum.
     """
 
     residual: dict[str, NDArray[np.float32]] = field(default_factory=dict)
@@ -68,6 +68,9 @@ class ErrorFeedback:
             memory: Of this client, as returned last; at first an empty one.
             round: From 1.
             rng: For random sparsifiers and stochastic rounding.
+
+        Returns:
+            What to send, and the memory for the client's next round.
 
         Raises:
             ValueError: The memory is of another model or of another error feedback, or a tensor is

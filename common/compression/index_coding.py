@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_SIZE = 2**31
-"""Of a tensor: its positions fit 32 bits, and sums of as many products fit 64."""
+"""Entries of a tensor at most; positions fit 32 bits, and sums of as many products fit 64."""
 
 _SAMPLED_GAPS = 4096
 
@@ -165,6 +165,9 @@ def decode(
         content: The code, and whatever follows it.
         count: Entries that are sent, <= ``size``.
         size: Entries of the whole tensor, up to ``MAX_SIZE``.
+
+    Returns:
+        The positions, rising, shape [count]; and the length of their code in bytes.
 
     Raises:
         CodingError: The bytes do not code ``count`` rising positions below ``size``.

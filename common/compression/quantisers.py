@@ -13,7 +13,7 @@ from common.compression.options import Rounding, ScaleOf
 Values = NDArray[np.float32]
 
 Rows = NDArray[np.int64]
-"""Where the values of each row begin, among those that are sent: rising from 0.
+"""Where the values of each row begin, among those that are sent, rising from 0.
 
 Rows of which no value is sent are not there. To a quantiser with one scale a tensor, all of it is
 one row.
@@ -52,7 +52,7 @@ class Quantiser(ABC):
 
         Args:
             values: Finite, contiguous, shape [count].
-            rows: Where each row begins.
+            rows: Where each row begins, shape [rows].
             rng: What stochastic rounding draws from.
 
         Returns:
@@ -67,10 +67,10 @@ class Quantiser(ABC):
             content: As many bytes as there must be; of others than :meth:`encode` made, values may
                 not be finite.
             count: Number of values.
-            rows: Where each row begins.
+            rows: Where each row begins, shape [rows].
 
         Returns:
-            Shape [count]; a view of ``content`` where they are the same.
+            Values, shape [count]; a view of ``content`` where they are the same.
         """
 
 
@@ -96,8 +96,8 @@ class Float32(Quantiser):
 class Float16(Quantiser):
     """IEEE 754's half precision, 2 bytes each.
 
-    Rounded to nearest, ties to even: by at most |v| / 2**11, or 2**-25 where |v| < 2**-14. Beyond
-    65504 in magnitude they are clipped to that.
+    Rounded to nearest, ties to even: by at most ``|v| / 2**11``, or 2**-25 where ``|v| < 2**-14``.
+    Beyond 65504 in magnitude they are clipped to that.
     """
 
     code = 1
@@ -122,7 +122,7 @@ class Float16(Quantiser):
 class BFloat16(Quantiser):
     """The upper half of float32, 2 bytes each.
 
-    Rounded to nearest, ties to even: by at most |v| / 2**8. Beyond the largest of them, about
+    Rounded to nearest, ties to even: by at most ``|v| / 2**8``. Beyond the largest of them, about
     3.39e38, in magnitude they are clipped to that.
     """
 
@@ -146,8 +146,8 @@ class BFloat16(Quantiser):
 class Int8(Quantiser):
     """Whole multiples, from -127 to 127, of a scale: a byte each after 4 bytes for each scale.
 
-    A scale is max |v| / 127, of the values that are sent of the tensor or of each row, rounded up
-    to a float32.
+    A scale is ``max |v| / 127``, of the values that are sent of the tensor or of each row, rounded
+    up to a float32. QSGD (Alistarh et al. 2017, arXiv 1610.02132) has the l2 norm in its place.
 
     Args:
         rounding: "nearest", ties to even: by at most half a scale. Or "stochastic", to floor(v /
@@ -198,7 +198,7 @@ class Int8(Quantiser):
 
 
 class Sign(Quantiser):
-    """A bit each, set where v < 0, after 4 bytes for the scale: the mean |v|, with that sign.
+    """A bit each, set where v < 0, after 4 bytes for the scale: the mean ``|v|``, with that sign.
 
     Of no values, not even the scale is sent. It is the compressor of SignSGD with a scale
     (Karimireddy et al. 2019, arXiv 1901.09847, section 4): only error feedback makes it converge.
@@ -231,9 +231,13 @@ def row_starts(indices: NDArray[np.int64] | None, shape: tuple[int, ...], scale:
     """Return where each row begins among the values that are sent.
 
     Args:
-        indices: Of these values, rising positions in the raveled tensor; None for all.
+        indices: Of these values, rising positions in the raveled tensor, shape [count]; None for
+            all.
         shape: Of the tensor.
         scale: "per_row" for rows along the first axis; "per_tensor" for a single one.
+
+    Returns:
+        Rising from 0, shape [rows of which a value is sent].
     """
     size = math.prod(shape)
     count = size if indices is None else len(indices)

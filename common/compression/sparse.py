@@ -16,7 +16,7 @@ class SparseTensor:
 
     Attributes:
         indices: Their positions in the raveled tensor, rising, shape [count]; None for all.
-        values: Shape [count].
+        values: Their values in that order, shape [count].
         shape: Of the whole tensor.
     """
 
@@ -35,7 +35,7 @@ class SparseTensor:
         return len(self.values)
 
     def to_dense(self) -> NDArray[np.float32]:
-        """Return the whole tensor, zeros where nothing is sent."""
+        """Return the whole tensor, zeros where nothing is sent, in its shape."""
         if self.indices is None:
             return self.values.reshape(self.shape)
         dense = np.zeros(self.size, dtype=np.float32)

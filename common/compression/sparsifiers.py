@@ -44,7 +44,7 @@ class Keep(Sparsifier):
 
 @dataclass(frozen=True)
 class Threshold(Sparsifier):
-    """The entries with |v| >= threshold: as many as there are, so perhaps none.
+    """The entries with ``|v| >= threshold``: as many as there are, so perhaps none.
 
     Attributes:
         threshold: >= 0, and compared as a float32.
@@ -55,7 +55,7 @@ class Threshold(Sparsifier):
     def sparsify(
         self, update: Tensors, round: int, rng: np.random.Generator
     ) -> dict[str, SparseTensor]:
-        """Return the entries of each tensor with |v| >= threshold."""
+        """Return the entries of each tensor with ``|v| >= threshold``."""
         threshold = np.float32(self.threshold)
         return {
             name: _entries_at(at_least(values.reshape(-1), threshold), values)

@@ -30,7 +30,7 @@ def top_k(arrays: Sequence[NDArray[np.float32]], k: int) -> list[NDArray[np.int6
         k: From 0 to the sum of all n_i.
 
     Returns:
-        Rising indices into each array, k in all.
+        Rising indices into each array, shape [k_i], where all k_i add up to k.
     """
     num_entries = sum(len(values) for values in arrays)
     if k == num_entries:
@@ -59,11 +59,14 @@ def top_k(arrays: Sequence[NDArray[np.float32]], k: int) -> list[NDArray[np.int6
 
 
 def at_least(values: NDArray[np.float32], magnitude: np.float32) -> NDArray[np.int64]:
-    """Return the rising indices of the entries with |v| >= magnitude.
+    """Return the rising indices of the entries with ``|v| >= magnitude``.
 
     Args:
-        values: Shape [n], finite.
+        values: Finite, shape [n].
         magnitude: >= 0.
+
+    Returns:
+        int64, shape [entries found].
     """
     return _at_least(values, magnitude.view(np.uint32))
 

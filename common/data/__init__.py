@@ -24,10 +24,13 @@ _TEXT_LOADERS = {"ag_news": ag_news}
 
 
 def load(name: str) -> ArrayDataset:
-    """Load a stored data set from ``$FLOWERBED_DATA/<name>/<split>.parquet``, else from the hub.
+    """Return a data set stored in ``$FLOWERBED_DATA/<name>/<split>.parquet``, else the hub's.
 
-    :func:`synthetic` and :func:`synthetic_iid` are generated, from parameters, and so have
-    functions of their own.
+    Those of :mod:`common.data.synthetic` are generated, from parameters, and so have functions of
+    their own.
+
+    Args:
+        name: "femnist" or "mnist".
 
     Raises:
         UserInputError: The data set is neither on disk nor reachable, or damaged, or not what its
@@ -38,7 +41,7 @@ def load(name: str) -> ArrayDataset:
 
 
 def load_texts(name: str) -> TextDataset:
-    """Load a data set of texts from ``$FLOWERBED_DATA/<name>/<split>.parquet``, else from the hub.
+    """Return texts stored in ``$FLOWERBED_DATA/<name>/<split>.parquet``, else the hub's.
 
     Args:
         name: "ag_news".

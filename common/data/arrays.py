@@ -18,8 +18,8 @@ class ChosenRows:
         rows: Which of its rows these are, int64 [rows]; all by default.
 
     Attributes:
-        stored: As given.
-        rows: As given.
+        stored: As given, shape [rows of the array, ...].
+        rows: As given or all, int64 [rows].
     """
 
     def __init__(self, stored: NDArray[Any], rows: NDArray[np.int64] | None = None) -> None:
@@ -95,7 +95,7 @@ class ArrayDataset:
         """Return the data set of four arrays, which have the names of its attributes.
 
         Args:
-            arrays: "x_train", "y_train", "x_test" and "y_test".
+            arrays: "x_train", "y_train", "x_test" and "y_test", in the shapes of the attributes.
             num_classes: Number of labels.
         """
         return cls(

@@ -39,7 +39,7 @@ class Copy(NamedTuple):
     """Arrays in the cache.
 
     Attributes:
-        arrays: The arrays by name, memory-mapped read-only.
+        arrays: The arrays by name, memory-mapped read-only, in the shapes that were stored.
         remarks: What was noticed when they were decoded.
     """
 
@@ -69,7 +69,7 @@ def memory_mapped(
         decode: Makes the arrays, by name.
 
     Returns:
-        The arrays, memory-mapped read-only.
+        The arrays in the shapes of ``decode``, memory-mapped read-only.
 
     Raises:
         UserInputError: The cache folder cannot be written, or is full.
@@ -168,7 +168,8 @@ class ArrayWriter:
         """Add examples to the end of the arrays.
 
         Args:
-            examples: The examples by the arrays' names, of the layouts promised.
+            examples: The examples by the arrays' names, of the layouts promised: shape
+                [examples, ...].
 
         Raises:
             UserInputError: They cannot be written, such as on a full disk.
@@ -213,6 +214,9 @@ def _locked(folder: Path) -> Iterator[bool]:
 
     That is not certain where the file system has no locks. Then two may write it, and either
     copy is as good.
+
+    Yields:
+        Whether this process writes it alone.
     """
     with _telling():
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -298,6 +302,9 @@ def _write(
 
     Everything is on the disk before it gets that name, so that this holds after a crash of the
     machine, too.
+
+    Returns:
+        What was written, or what another process wrote first.
     """
     with _telling():
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -43,6 +43,9 @@ def decode_in_parallel(
     Args:
         images: In the order in which they are wanted.
         transform: Applied to each.
+
+    Yields:
+        Some images at a time, in that order.
     """
     remaining = iter(images)
     parts = iter(lambda: list(islice(remaining, _PART)), [])

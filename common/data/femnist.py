@@ -84,8 +84,8 @@ def select_rows(
             the first letters get one more. A letter that has fewer than its share has all chosen.
 
     Returns:
-        The rows to train with and those to test with, ascending. There are some to train with if
-        there are any to test with.
+        The rows to train with and those to test with, ascending, int64 [train rows] and
+        int64 [test rows]. There are some to train with if there are any to test with.
     """
     train, test = [], []
     share, remainder = divmod(num_examples, NUM_CLASSES)

@@ -62,10 +62,11 @@ def decode_image(file: Path | bytes, transform: EvaluationTransform) -> NDArray[
         transform: Applied to the decoded image.
 
     Returns:
-        Shape [crop, crop, 3].
+        uint8, shape [crop, crop, 3].
 
     Raises:
         CorruptImageError: It is none of these, or damaged, or too large.
+        MemoryError: There is no memory for its pixels.
     """
     try:
         if isinstance(file, Path) and not stat.S_ISREG(file.stat().st_mode):

@@ -65,6 +65,9 @@ class ImageSource:
             dataset: Value of the key ``dataset``.
             splits: Those that are wanted, ``train`` and ``test`` or one of them.
 
+        Returns:
+            A split for each name, in their order.
+
         Raises:
             UserInputError: They are on disk, but not as they must be.
         """

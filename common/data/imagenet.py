@@ -31,11 +31,12 @@ def hold_out(
     """Draw a tenth of every class to test with: of ILSVRC-2012's validation split, 5 images of 50.
 
     Args:
-        labels: Shape [n].
+        labels: int64 [n].
         rng: Draws which.
 
     Returns:
-        The examples to train with and those to test with, ascending. Of a class whose tenth is no
+        The examples to train with and those to test with, ascending, int64 [train examples] and
+        int64 [test examples]. Of a class whose tenth is no
         whole number it is rounded, half up; but a class with two examples or more has at least one
         of either kind, and one with one example trains.
     """

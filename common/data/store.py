@@ -86,6 +86,9 @@ def load_split(name: str, hub_name: str, split: str, columns: Sequence[str]) -> 
         columns: What to read of the file, a field of a struct as "column.field". Those that it
             does not have are not in the table, either.
 
+    Returns:
+        Its rows, and where they come from.
+
     Raises:
         UserInputError: The split is neither on disk nor reachable, cannot be read, or has no rows.
     """
@@ -186,7 +189,11 @@ class HubRows:
         return _from_hub(self._dataset, self._hub, self._places)
 
     def pieces(self, columns: Sequence[str]) -> Iterator[Split]:
-        """Yield all rows, as documented for a stored split."""
+        """Yield all rows, as documented for a stored split.
+
+        Raises:
+            UserInputError: The split is not reachable, or has no rows.
+        """
         source = f"{self._hub.repository}/{self._hub.split}"
         names = {column.partition(".")[0] for column in columns}
         rows = self._rows.select_columns([n for n in self._rows.column_names if n in names])
@@ -244,6 +251,9 @@ def _hub_is_reachable() -> bool:
 
 def fingerprint(name: str, splits: tuple[str, ...]) -> str:
     """Identify the files that a data set would be decoded from, without reading them.
+
+    Returns:
+        16 hexadecimal digits, others once a file changes.
 
     Raises:
         UserInputError: One of them cannot be reached.

@@ -40,6 +40,9 @@ def answer(client_app: ClientApp, message: Message, context: Context) -> Message
     """Let a client answer a message; what it raises becomes an error reply, as in Flower.
 
     The reason of the error starts with the exception and goes on with its traceback.
+
+    Returns:
+        The client's reply, or an error.
     """
     try:
         reply = client_app(message, context)

@@ -137,7 +137,15 @@ def _verdict(superlink: SuperLink, run_id: str) -> int:
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line asks for: the arguments of :func:`flwr_run`."""
+    """What the command line asks for: the arguments of :func:`flwr_run`.
+
+    Attributes:
+        app_dir: The folder with the pyproject.toml of the app.
+        run_config: Values for keys of its configuration, dotted.
+        num_supernodes: How many clients there are.
+        num_cpus: CPUs that one client occupies, whole ones.
+        num_gpus: GPUs that one client occupies; a fraction shares one.
+    """
 
     app_dir: Path
     run_config: dict[str, Scalar]
@@ -148,6 +156,13 @@ class Request:
 
 def parse_request(app: str, pairs: Sequence[str]) -> Request:
     """Check a folder and ``key=value`` pairs against the app's own configuration.
+
+    Args:
+        app: The folder.
+        pairs: What the command line has of ``key=value``.
+
+    Returns:
+        What to run.
 
     Raises:
         UserInputError: The folder holds no app, or a pair cannot be used.

@@ -36,6 +36,7 @@ class SimulationGrid(Grid):
         run_config: Flat configuration that every client finds in its context.
 
     Attributes:
+        engine: Value of the key ``engine`` that it stands for.
         num_examples: Examples of every client, if the server app says so; the work that a client
             is asked for is estimated from it.
         num_workers: Clients that answer at the same time.
@@ -118,6 +119,13 @@ class SimulationGrid(Grid):
 
         A reply is there to be used while later clients still train. Take all of them before the
         next messages are sent.
+
+        Args:
+            messages: To the clients that take part.
+            timeout: In Flower, seconds to wait for replies; not looked at here.
+
+        Returns:
+            The replies, one after another.
         """
         return self._answer(self._numbered(messages))
 

@@ -24,6 +24,9 @@ def take_out(content: RecordDict) -> RecordDict:
     """Copy the arrays of a content that is to be kept out of shared memory, in place.
 
     Otherwise they would hold on to all that arrived together with them.
+
+    Returns:
+        The content.
     """
     for record in content.array_records.values():
         for array in record.values():

@@ -85,6 +85,9 @@ class Worker:
             broadcast: What several clients of the round receive alike.
             run: As for :meth:`prepare`.
             report_start: Yield an empty list once the first client is about to start.
+
+        Yields:
+            Answers, each of them once.
         """
         self.prepare(run)
         if report_start:

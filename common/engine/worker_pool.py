@@ -117,6 +117,12 @@ class WorkerPool:
 
         That is a new one, or one that is there already, if the machines that are left hold no more.
 
+        Args:
+            worker: Which one.
+
+        Returns:
+            The worker to go on with.
+
         Raises:
             ClientFailedError: No machine is left that can hold a worker, or none starts any more.
         """

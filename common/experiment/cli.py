@@ -56,7 +56,7 @@ def main(package: str, schema: type[ExperimentConfig]) -> int:
         schema: What the configuration is checked against.
 
     Returns:
-        The exit code: 0 complete, 2 bad configuration, 1 failure, 130 interrupted by Ctrl-C, 143
+        The exit code, 0 complete, 2 bad configuration, 1 failure, 130 interrupted by Ctrl-C, 143
         terminated.
     """
 

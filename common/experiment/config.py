@@ -31,7 +31,12 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class ClientResources(BaseModel):
-    """What one worker of the Ray engine reserves; fractions share a core or a GPU."""
+    """What one worker of the Ray engine reserves; fractions share a core or a GPU.
+
+    Attributes:
+        num_cpus: CPU cores, > 0.
+        num_gpus: GPUs: from 0 to 1, or a whole number.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -50,7 +55,27 @@ class ClientResources(BaseModel):
 
 
 class ExperimentConfig(BaseModel):
-    """Keys that every baseline has. A baseline's own schema derives from this one."""
+    """Keys that every baseline has. A baseline's own schema derives from this one.
+
+    Attributes:
+        num_clients: N.
+        clients_per_round: K, the cohort of a round, at most ``num_clients``.
+        num_rounds: T.
+        num_epochs: E, the local epochs.
+        batch_size: B, the examples of a local step.
+        learning_rate: eta of the clients, > 0.
+        precision: What a client's network computes in; its weights are float32.
+        seed: Of all that is drawn, from 0 to 2**32 - 1.
+        engine: "inline", in the server's process, or "ray".
+        client_resources: What a worker of the engine "ray" reserves.
+        ray_address: Empty for a Ray of the run's own; "auto" or an address for one that runs.
+        server_device: Where the server evaluates: "cpu", "cuda" or "cuda:0" and so on.
+        client_timeout: Seconds that a client's training may take, > 0; inf for no limit, which it
+            must be with the engine "inline".
+        on_client_failure: "end" the run, or "leave_out" the client of the round's mean.
+        checkpoint_every: Rounds from one checkpoint to the next.
+        output_dir: Where the run's files are; empty for a folder of its own.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -96,6 +121,12 @@ class ExperimentConfig(BaseModel):
         ``repeat_num`` is no key of its own: repetition r of seed s is the run with seed s + r,
         so that the arms of a sweep meet the same seeds.
 
+        Args:
+            values: Of every key; there are no defaults.
+
+        Returns:
+            The configuration, checked.
+
         Raises:
             UserInputError: A key is unknown, missing, of the wrong type or out of range.
         """
@@ -110,6 +141,9 @@ class ExperimentConfig(BaseModel):
     @classmethod
     def from_run_config(cls, run_config: Mapping[str, Scalar]) -> Self:
         """Check the flat configuration of a Flower ``Context``; repeated calls are free.
+
+        Returns:
+            The configuration, checked.
 
         Raises:
             UserInputError: As :meth:`parse`.
@@ -133,7 +167,11 @@ def _parse_flat(cls: type[Config], items: frozenset[tuple[str, type, Scalar]]) -
 
 
 def read_default_config(pyproject: Path) -> dict[str, Any]:
-    """Return the table ``[tool.flwr.app.config]`` of a baseline's pyproject.toml, nested."""
+    """Return the table ``[tool.flwr.app.config]`` of a baseline's pyproject.toml, nested.
+
+    Raises:
+        UserInputError: A key is a value in one place and a table in another.
+    """
     with pyproject.open("rb") as file:
         table: dict[str, Any] = tomllib.load(file)["tool"]["flwr"]["app"]["config"]
     return nest(table)
@@ -141,6 +179,9 @@ def read_default_config(pyproject: Path) -> dict[str, Any]:
 
 def nest(values: Mapping[str, Any]) -> dict[str, Any]:
     """Turn dotted keys into nested dictionaries; what is nested already stays so.
+
+    Returns:
+        New dictionaries, nested.
 
     Raises:
         UserInputError: A key is a value in one place and a table in another.

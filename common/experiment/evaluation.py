@@ -48,6 +48,9 @@ def evaluate(model: nn.Module, x: Tensor, y: Tensor) -> Metrics:
             that convolutions are fastest in, channels last.
         x: Inputs, shape [n, ...], on the model's device.
         y: Labels, shape [n], on the model's device.
+
+    Returns:
+        Means over the examples.
     """
     if is_logistic_regression(model):
         W, b = model.weight.detach().numpy(), model.bias.detach().numpy()
@@ -90,6 +93,9 @@ def evaluate_top_k(
         y: Labels, shape [n], on the model's device.
         k: Of the top-k accuracy; with fewer classes than k it is 1.
         precision: What the model computes in; its weights are float32.
+
+    Returns:
+        Means over the examples.
     """
     # Sums stay on the device: reading them in every chunk would make a GPU wait.
     loss = torch.zeros((), dtype=torch.float64, device=y.device)

@@ -10,7 +10,14 @@ from common.experiment.config import ExperimentConfig
 
 
 class Workers(TypedDict):
-    """What the Ray engine must know of a configuration to start its workers."""
+    """What the Ray engine must know of a configuration to start its workers.
+
+    Attributes:
+        clients_per_round: K; more workers than that have nothing to do.
+        num_cpus: CPU cores that a worker reserves.
+        num_gpus: GPUs that a worker reserves.
+        ray_address: Empty for a Ray of the run's own.
+    """
 
     clients_per_round: int
     num_cpus: float

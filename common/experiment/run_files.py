@@ -100,7 +100,11 @@ def require_free_or_own(folder: Path, config: ExperimentConfig) -> None:
 
 
 def changed_keys(folder: Path, config: ExperimentConfig) -> dict[str, Any]:
-    """Return the keys, flat, in which a configuration differs from that of the run in a folder."""
+    """Return the keys, flat, in which a configuration differs from that of the run in a folder.
+
+    Raises:
+        UserInputError: As :func:`read_config`.
+    """
     stored = read_config(folder, type(config)).to_run_config()
     return {
         key: value
@@ -114,6 +118,9 @@ def lock(folder: Path) -> FileLock:
 
     Args:
         folder: Has a folder for checkpoints.
+
+    Returns:
+        The lock; ``release()`` frees the folder.
 
     Raises:
         UserInputError: Another run is being written there.

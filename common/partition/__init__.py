@@ -1,9 +1,9 @@
 """Arrays of labels -> who owns which example. Pure NumPy, seeded, every example exactly once.
 
 A scheme takes labels (or their number), the number of clients and a generator, and returns a
-:class:`Partition`, whose rows list examples in ascending order; :func:`score_ranges` takes scores,
-and draws nothing. Bad input is refused before any work with a
-:class:`common.errors.UserInputError`, a ``ValueError``.
+:class:`~common.partition.csr.Partition`, whose rows list examples in ascending order;
+:func:`~common.partition.score_ranges.score_ranges` takes scores, and draws nothing. Bad
+input is refused before any work with a :class:`common.errors.UserInputError`, a ``ValueError``.
 """
 
 from common.partition.csr import Partition

@@ -25,7 +25,7 @@ class Partition:
 
     @classmethod
     def from_rows(cls, rows: Sequence[IntArray]) -> "Partition":
-        """Build from one array of example numbers a client."""
+        """Build from one array of example numbers a client, int64 [its examples]."""
         offsets = np.zeros(len(rows) + 1, dtype=np.int64)
         np.cumsum([len(row) for row in rows], out=offsets[1:])
         indices = np.concatenate([np.asarray(row, dtype=np.int64) for row in rows])
@@ -33,7 +33,15 @@ class Partition:
 
     @classmethod
     def from_owners(cls, owners: IntArray, num_clients: int) -> "Partition":
-        """Build from the owner of every example, ``owners[i]`` in 0..num_clients-1."""
+        """Build from the owner of every example.
+
+        Args:
+            owners: In 0..num_clients-1, shape [num_examples].
+            num_clients: Number of rows; those that own nothing are empty.
+
+        Returns:
+            The partition, the examples of a row rising.
+        """
         indices = np.argsort(owners, kind="stable").astype(np.int64)
         sizes = np.bincount(owners, minlength=num_clients)
         return cls(indices, np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64))

@@ -26,7 +26,9 @@ def even_sizes(total: int, parts: int) -> IntArray:
 
 
 def largest_remainder(shares: ArrayLike, totals: ArrayLike) -> IntArray:
-    """Split totals in proportion to shares by the largest remainder method (Hamilton's).
+    """Split totals in proportion to shares by the largest remainder method.
+
+    It is Hamilton's (Balinski and Young 1982, Fair Representation).
 
     Every count is its exact share rounded down or up; those with the largest fractions are rounded
     up, the lower position first among equals. A share of zero gets nothing.

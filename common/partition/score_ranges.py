@@ -42,7 +42,7 @@ def score_quantiles(scores: ScoreArray, num_quantiles: int) -> IntArray:
     """Tell in which of equally filled ranges of scores every example is.
 
     These are classes on which the realised skew of a partition by score can be measured as that of
-    labels is, by :func:`common.partition.summarise`.
+    labels is, by :func:`common.partition.statistics.summarise`.
 
     Args:
         scores: Score of every example, finite, shape [num_examples].

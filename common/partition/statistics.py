@@ -70,7 +70,7 @@ def label_counts(partition: Partition, labels: LabelArray, num_classes: int) -> 
 def total_variation(counts: IntArray) -> FloatArray:
     """Return the total variation distance of each client's label mix from the overall mix.
 
-    It is 0.5 * sum_c |p_k(c) - p(c)|: 0 if client k has the overall mix, and the share of its
+    It is ``0.5 * sum_c |p_k(c) - p(c)|``: 0 if client k has the overall mix, and the share of its
     examples that would have to change label to get there.
 
     Args:

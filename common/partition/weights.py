@@ -51,7 +51,7 @@ def log_lognormal(
         rng: Source of randomness.
 
     Returns:
-        Finite log weights of that shape.
+        Finite log weights, in the shape asked for.
     """
     return min(sigma, _LARGEST_SIGMA) * rng.standard_normal(shape)
 

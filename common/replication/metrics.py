@@ -10,7 +10,7 @@ class Metric:
     """A number of every round.
 
     Attributes:
-        name: Its column in :attr:`common.analysis.results.Results.rounds`.
+        name: Its column in ``rounds`` of :class:`common.analysis.results.Results`.
         label: What it is, with its unit.
         bounds: The lowest and the highest value that it can have.
         digits: How a table writes its mean and half of its interval.

@@ -123,6 +123,8 @@ def rebuild(replication: Replication) -> None:
     stored = load_stored(replication)
     judged = pages.judge(replication, stored)
     folder = replication.results
+    with telling(folder):
+        folder.mkdir(exist_ok=True)  # A new baseline has none.
     for name in replication.figures:
         for file in folder.glob(f"{name}.*.png"):
             file.unlink()

@@ -57,7 +57,8 @@ class AdaptiveMu:
         """Continue from what :meth:`state` returned.
 
         Raises:
-            KeyError, ValueError: It returned something else; nothing has changed then.
+            KeyError: Something is missing; nothing has changed then.
+            ValueError: It returned something else; nothing has changed then.
         """
         values: dict[str, Any] = dict(state.metric_records[_RECORD])
         mu, falls, last_loss = values["mu"], values["falls"], values.get("last-loss")

@@ -41,6 +41,9 @@ class WeightedMean:
         Args:
             w_k: Has the tensors to average, in the shapes of ``w_global``.
             weight: a_k.
+
+        Raises:
+            ValueError: A tensor has another shape; what was added before it stays added.
         """
         self._total += weight
         for key, sum_ in self._sums.items():

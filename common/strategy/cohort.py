@@ -59,6 +59,9 @@ def sample_cohort(
         num_clients: Clients to draw from.
         clients_per_round: K, at most ``num_clients``.
         stragglers_fraction: p, in [0, 1].
+
+    Returns:
+        The cohort.
     """
     clients = generator(seed, Purpose.COHORT, round).choice(
         num_clients, clients_per_round, replace=False
@@ -77,6 +80,9 @@ def partial_epochs(seed: int, round: int, client: int, num_epochs: int) -> int:
         round: Server round, from 1.
         client: Partition id.
         num_epochs: E, at least 2.
+
+    Returns:
+        Epochs, from 1 to E - 1.
     """
     return int(generator(seed, Purpose.PARTIAL_WORK, round, client).integers(1, num_epochs))
 
@@ -94,6 +100,9 @@ def partial_batches(seed: int, round: int, client: int, num_batches: int) -> int
         round: Server round, from 1.
         client: Partition id.
         num_batches: T, at least 1.
+
+    Returns:
+        Mini-batches, from 1 to max(T - 1, 1).
     """
     rng = generator(seed, Purpose.PARTIAL_WORK, round, client)
     return int(rng.integers(1, max(num_batches, 2)))

@@ -37,7 +37,7 @@ class CompressedFedAvg(FedAvg):
         nodes: As for FedAvg.
         num_examples: As for FedAvg.
         error_feedback: Whether clients keep what they did not send.
-        options: As for FedAvg. :attr:`measures` have, besides, of the updates in the mean:
+        options: As for FedAvg. ``measures`` have, besides, of the updates in the mean:
             density_up, the share of their entries that was sent, all where that weighs less than
             to say which; and bound_up, the bytes that these entries take at least if which they are
             is as good as random (:mod:`common.compression.entropy`), summed over clients. What is
@@ -62,7 +62,7 @@ class CompressedFedAvg(FedAvg):
 
     @property
     def clients_keep_state(self) -> bool:
-        """Whether clients keep something: what they did not send."""
+        """Whether clients keep something, which is what they did not send."""
         return self._error_feedback or super().clients_keep_state
 
     def read_model(self, reply: Message, w_global: ArrayRecord, n_k: int) -> ArrayRecord:
@@ -109,6 +109,9 @@ class CompressedFedAvg(FedAvg):
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord, None]:
         """Make the next model as FedAvg does of the decoded ones.
+
+        Returns:
+            As FedAvg.
 
         Raises:
             ClientFailedError: As for FedAvg.

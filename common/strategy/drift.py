@@ -45,11 +45,13 @@ class Drift:
             w_mean: The mean of the models, as weighted for the next one.
 
         Returns:
-            drift: mean_k ||w_k - w_t||, in l2 norm; None without clients.
-            drift_relative: drift / ||w_t||; None for a w_t of zeros, too.
-            update_cosine: The mean cosine between the updates of two clients; None with fewer than
-                two updates that are not zero.
-            update_norm: ||w_mean - w_t||.
+            These measures, by name.
+
+            - ``drift``: mean_k ||w_k - w_t||, in l2 norm; None without clients.
+            - ``drift_relative``: drift / ||w_t||; None for a w_t of zeros, too.
+            - ``update_cosine``: The mean cosine between the updates of two clients; None with
+              fewer than two updates that are not zero.
+            - ``update_norm``: ||w_mean - w_t||.
         """
         drift = math.fsum(self._distances) / len(self._distances) if self._distances else None
         norm = math.sqrt(sum(_squares(w) for w in self._w.values()))
@@ -91,10 +93,12 @@ def divergence(
         parameters: The keys to measure; None for all. Tensors of whole numbers are left out.
 
     Returns:
-        divergence: mean_k ||w_k - mean_k w_k||, in l2 norm; None without models.
-        divergence_relative: divergence / ||w_t||; None for a w_t of zeros, too.
-        divergence_to_update: divergence / ||mean_k w_k - w_t||; None for a mean that does not move,
-            too.
+        These measures, by name.
+
+        - ``divergence``: mean_k ||w_k - mean_k w_k||, in l2 norm; None without models.
+        - ``divergence_relative``: divergence / ||w_t||; None for a w_t of zeros, too.
+        - ``divergence_to_update``: divergence / ||mean_k w_k - w_t||; None for a mean that does not
+          move, too.
     """
     from_mean = [0.0] * len(models)
     update = norm = 0.0

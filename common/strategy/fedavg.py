@@ -71,7 +71,20 @@ TrafficMeasure = Callable[[RoundTraffic], Mapping[str, float]]
 
 
 class FedAvgOptions(TypedDict, total=False):
-    """What :class:`FedAvg` is given by name, and what derives from it passes on."""
+    """What :class:`FedAvg` is given by name, and what derives from it passes on.
+
+    Attributes:
+        clients_per_round: As for :class:`FedAvg`, and so are the others.
+        num_epochs: E.
+        stragglers_fraction: p.
+        seed: The run's seed.
+        on_client_failure: "end" or "leave_out".
+        aggregation: What becomes of the models.
+        measure_drift: Whether to measure how far the models go.
+        measure_divergence: Whether to measure how far they are from their mean.
+        client_metrics: Names of the numbers that clients report.
+        measure_traffic: Computes measures of the bytes of a round.
+    """
 
     clients_per_round: Required[int]
     num_epochs: Required[int]
@@ -219,7 +232,8 @@ class FedAvg(Strategy):
         """Continue from what :meth:`state` returned after some round.
 
         Raises:
-            KeyError, ValueError: It returned something else.
+            KeyError: Something is missing.
+            ValueError: It returned something else.
         """
         if self.aggregation.server_optimizer is not None:
             self.aggregation.server_optimizer.restore(state)
@@ -252,6 +266,13 @@ class FedAvg(Strategy):
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord, None]:
         """Make the next model of the clients', in the order of their partition ids.
+
+        Args:
+            server_round: From 1.
+            replies: Of the round's clients, in any order.
+
+        Returns:
+            The model; and None for the metrics, which are in ``measures``.
 
         Raises:
             ClientFailedError: A client failed, and is not to be left out; or all of them failed.

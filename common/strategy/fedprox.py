@@ -96,7 +96,8 @@ class FedProx(FedAvg):
         """Continue from what :meth:`state` returned after some round.
 
         Raises:
-            KeyError, ValueError: It returned something else.
+            KeyError: Something is missing.
+            ValueError: It returned something else.
         """
         super().restore(state)
         if self._heuristic is not None:

@@ -24,13 +24,13 @@ class Scaffold(FedAvg):
     """FedAvg, but clients correct their gradients by c - c_k, and say how c_k changed.
 
     The server keeps c = sum_k p_k c_k over all clients, where p_k is a client's share of the
-    weights of the aggregation. After a round of the cohort S,
+    weights of the aggregation. After a round of the cohort S::
 
-        c <- c + sum_{k in S} p_k (c_k+ - c_k).
+        c <- c + sum_{k in S} p_k (c_k+ - c_k)
 
-    With uniform weights that is the paper's c + |S|/N times the mean change over S; with n_k it is
-    that of the objective sum_k p_k F_k. Clients that failed, straggled or have no examples change
-    nothing. The paper's global step size is that of a server optimiser without momentum.
+    With uniform weights that is the paper's ``c + |S|/N`` times the mean change over S; with n_k it
+    is that of the objective sum_k p_k F_k. Clients that failed, straggled or have no examples
+    change nothing. The paper's global step size is that of a server optimiser without momentum.
 
     c is kept in the types of the parameters, to which it is rounded once a round.
 
@@ -88,6 +88,9 @@ class Scaffold(FedAvg):
     ) -> tuple[ArrayRecord, None]:
         """Make the next model as FedAvg does, then the next c.
 
+        Returns:
+            As FedAvg.
+
         Raises:
             ClientFailedError: As for FedAvg.
         """
@@ -106,7 +109,7 @@ class Scaffold(FedAvg):
 
     @property
     def clients_keep_state(self) -> bool:
-        """Whether clients keep something: c_k."""
+        """Whether clients keep something, which is c_k."""
         return True
 
     def state(self) -> RecordDict:
@@ -117,7 +120,8 @@ class Scaffold(FedAvg):
         """Continue from what :meth:`state` returned after some round.
 
         Raises:
-            KeyError, ValueError: It returned something else; nothing has changed then.
+            KeyError: Something is missing; nothing has changed then.
+            ValueError: It returned something else; nothing has changed then.
         """
         c = state.array_records[_STATE]
         try:

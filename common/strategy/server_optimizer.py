@@ -56,8 +56,11 @@ class ServerOptimizer(ABC):
         """Return the parameters of the next round.
 
         Args:
-            w: w_t; other keys than :attr:`parameters` are not looked at.
+            w: w_t, of any shapes; other keys than :attr:`parameters` are not looked at.
             delta: Delta_t, in the shapes of ``w``.
+
+        Returns:
+            w_{t+1} by key, in the shapes and types of ``w``.
         """
         return {
             key: (w[key] + self._move(key, delta[key].astype(np.float64))).astype(w[key].dtype)
@@ -87,8 +90,8 @@ class ServerOptimizer(ABC):
         """Continue from what :meth:`state` returned; other records may be beside it.
 
         Raises:
-            KeyError, ValueError: It is of another optimiser or model, or damaged; nothing has
-                changed then.
+            KeyError: It is of another optimiser; nothing has changed then.
+            ValueError: It is of another model, or damaged; nothing has changed then.
         """
         self._moments = {
             name: _read_moments(name, state.array_records[name], moments)
@@ -228,7 +231,7 @@ def make_server_optimizer(
     Args:
         name: Which one. FedAvgM takes neither ``beta_2`` nor ``tau``, FedAdagrad no ``beta_2``,
             and neither of the two a ``bias_correction``.
-        w_0: The parameters before the first round.
+        w_0: The parameters before the first round, of any shapes.
         server_learning_rate: eta, > 0.
         beta_1: Decay of the momentum, in [0, 1).
         beta_2: Decay of the second moment, in [0, 1).

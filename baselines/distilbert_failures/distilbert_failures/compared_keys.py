@@ -67,7 +67,7 @@ class DistilBertPanelKeys(PanelKeys):
 
     @property
     def order(self) -> tuple[str | float, ...]:
-        """What to sort panels by: from IID to extreme skew, then the learning rate, K and E."""
+        """What to sort panels by, from IID to extreme skew, then the learning rate, K and E."""
         schemes = ["iid", "dirichlet_over_clients", "dirichlet_over_labels"]
         rank = schemes.index(self.partition) if self.partition in schemes else len(schemes)
         return (
@@ -95,7 +95,7 @@ class DistilBertArmKeys(ArmKeys):
 
     @property
     def order(self) -> tuple[str | float, ...]:
-        """What to sort methods by: FedAvg, FedProx from small to large mu, SCAFFOLD."""
+        """What to sort methods by, FedAvg, FedProx from small to large mu, SCAFFOLD."""
         algorithms = ["fedavg", "fedprox", "scaffold"]
         return (algorithms.index(self.algorithm), self.mu, self.proximal_term, *self._options)
 

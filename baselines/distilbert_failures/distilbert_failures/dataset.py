@@ -105,7 +105,7 @@ class FederatedTexts:
 
 
 def load_dataset(config: DistilBertConfig) -> FederatedTexts:
-    """Load, tokenise and partition the data of a configuration; calls with the same data are free.
+    """Return the data of a configuration, tokenised and partitioned; later calls are free.
 
     Frozen layers are run once over all texts, on ``server_device``, which may take minutes.
 

@@ -120,6 +120,9 @@ def load_settings(name: str) -> Any:
 def fingerprint(name: str) -> str:
     """Identify an encoder and its tokenizer: a folder's by what is in it, the hub's by its commit.
 
+    Returns:
+        What is another for other weights or another tokenizer.
+
     Raises:
         UserInputError: There is no such encoder.
     """

@@ -30,6 +30,9 @@ def failure_parts(replication: Replication, stored: Mapping[str, Results]) -> di
     Args:
         replication: Says what arms are called, and has the thresholds.
         stored: Results by experiment.
+
+    Returns:
+        Markdown, by part.
     """
     defaults = read_default_config(replication.folder / "pyproject.toml")["failure"]
     thresholds = FailureThresholds.model_validate(defaults)

@@ -26,6 +26,9 @@ def learning_curves(experiment: str, panels: Panels, folder: Path) -> str:
         panels: Its arms.
         folder: Takes the pictures, PDF.
 
+    Returns:
+        LaTeX of the figure.
+
     Raises:
         StorageError: A picture cannot be written.
     """

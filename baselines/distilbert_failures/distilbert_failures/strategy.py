@@ -23,7 +23,7 @@ _STRAGGLERS_FRACTION: Final = 0.0
 def make_strategy(
     config: DistilBertConfig, nodes: Sequence[int], num_examples: Sequence[int], model: nn.Module
 ) -> FedAvg:
-    """Build the configured strategy.
+    """Return the configured strategy.
 
     Args:
         config: The run's configuration.

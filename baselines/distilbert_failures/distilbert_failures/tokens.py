@@ -58,6 +58,9 @@ def tokenize(tokenizer: Any, texts: Sequence[str], max_length: int) -> Tokenized
         tokenizer: A fast one of Hugging Face.
         texts: At least one.
         max_length: The most tokens of a text, special tokens among them.
+
+    Returns:
+        The tokens of each text, in the order of the texts.
     """
     ids: list[NDArray[np.int64]] = []
     num_truncated = num_empty = 0

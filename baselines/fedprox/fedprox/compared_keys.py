@@ -36,7 +36,7 @@ class FedProxPanelKeys(PanelKeys):
 
     @property
     def order(self) -> tuple[str, float, float, str, str, float]:
-        """What to sort panels by: from IID to heterogeneous, from few stragglers to many."""
+        """What to sort panels by, from IID to heterogeneous, from few stragglers to many."""
         spread = (self.synthetic_beta, self.synthetic_alpha)
         if self.dataset != "synthetic":
             spread = (-1.0, -1.0)
@@ -63,5 +63,5 @@ class FedProxArmKeys(ArmKeys):
 
     @property
     def order(self) -> tuple[str, bool, float]:
-        """What to sort methods by: FedAvg, then fixed mu, then adaptive mu."""
+        """What to sort methods by, FedAvg, then fixed mu, then adaptive mu."""
         return (self.algorithm, self.adaptive_mu, self.mu)

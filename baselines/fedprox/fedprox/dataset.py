@@ -83,7 +83,7 @@ class FederatedDataset:
 
 
 def load_dataset(config: FedProxConfig) -> FederatedDataset:
-    """Load and partition the data of a configuration; calls with the same data are free.
+    """Return the data of a configuration, partitioned; calls with the same data are free.
 
     Raises:
         UserInputError: The data set cannot be had, or cannot be partitioned so.

@@ -11,7 +11,7 @@ from fedprox.config import FedProxConfig
 def make_strategy(
     config: FedProxConfig, nodes: Sequence[int], num_examples: Sequence[int]
 ) -> FedAvg:
-    """Build the configured strategy.
+    """Return the configured strategy.
 
     Args:
         config: The run's configuration.

@@ -32,6 +32,9 @@ def anchor_parts(replication: Replication, stored: Mapping[str, Results]) -> dic
     Args:
         replication: Says what arms are called.
         stored: Results by experiment.
+
+    Returns:
+        Markdown, by part.
     """
     return {
         f"anchors_{name}": _table(compare(replication, stored[name]))

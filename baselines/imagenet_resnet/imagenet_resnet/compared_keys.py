@@ -71,7 +71,7 @@ class ImageNetPanelKeys(PanelKeys):
 
     @property
     def order(self) -> tuple[str | float, ...]:
-        """What to sort panels by: from heterogeneous to IID."""
+        """What to sort panels by, from heterogeneous to IID."""
         return (self.dataset, self.image_size, self.partition, self.dirichlet_alpha)
 
 
@@ -102,7 +102,7 @@ class ImageNetArmKeys(ArmKeys):
 
     @property
     def order(self) -> tuple[str | float, ...]:
-        """What to sort methods by: anchors, FedAvg, fixed mu, schedules, adaptive mu."""
+        """What to sort methods by, anchors, FedAvg, fixed mu, schedules, adaptive mu."""
         anchors = [ZERO_SHOT, LOCAL_ONLY, PROBE_LAYER3, PROBE, CENTRALISED, ""]
         schedules = ["constant", "linear", "cosine"]
         return (

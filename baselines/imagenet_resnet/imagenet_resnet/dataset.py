@@ -86,7 +86,7 @@ class FederatedImages:
 
 
 def load_dataset(config: ImageNetConfig) -> FederatedImages:
-    """Load and partition the data of a configuration; calls with the same data are free.
+    """Return the data of a configuration, partitioned; calls with the same data are free.
 
     Frozen layers are run once over all images, on ``server_device``, which may take minutes.
 

@@ -26,7 +26,7 @@ def trunk_features(
         key: As for :func:`common.features.cached_features`.
 
     Returns:
-        float32, shape [images, *shape].
+        float32, ``shape [images, *shape]``.
 
     Raises:
         UserInputError: The cache folder cannot be used.

@@ -45,7 +45,7 @@ def make_tail(config: ImageNetConfig, num_classes: int) -> nn.Sequential:
 
 
 def make_model(config: ImageNetConfig, num_classes: int) -> SplitResNet:
-    """Build the configured network with its initial weights, a function of seed and ``weights``.
+    """Return the configured network with its initial weights, a function of seed and ``weights``.
 
     Args:
         config: The run's configuration.

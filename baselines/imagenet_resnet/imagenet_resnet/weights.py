@@ -45,6 +45,9 @@ def find_weights(name: str, model: str) -> Path | None:
 def fingerprint(name: str, model: str) -> str:
     """Identify weights by their content, or by torchvision's name, which stands for one content.
 
+    Returns:
+        16 hexadecimal digits of a file's hash, or the name.
+
     Raises:
         UserInputError: There are no such weights.
     """
@@ -97,9 +100,9 @@ def fill(network: nn.Module, state: State, name: str, ignored: str = "") -> list
         ignored: Tensors whose names begin so stay as they are, if it is not empty.
 
     Returns:
-        Names of the network's tensors that the state dict lacks: they stay as they are. BatchNorm's
-        counters of batches are not among them: weights older than PyTorch 0.4.1 have none, as
-        torchvision's.
+        Names of the network's tensors that the state dict lacks, which stay as they are.
+        BatchNorm's counters of batches are not among them, for weights older than PyTorch 0.4.1
+        have none, as torchvision's.
 
     Raises:
         UserInputError: A tensor of the state dict is not one of the network's, or has another

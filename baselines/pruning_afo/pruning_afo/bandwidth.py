@@ -75,6 +75,9 @@ def bandwidth_parts(replication: Replication, stored: Mapping[str, Results]) -> 
     Args:
         replication: Says what arms are called, and which accuracy is the target of an experiment.
         stored: Results by experiment.
+
+    Returns:
+        Markdown, by part.
     """
     return {
         f"bandwidth_{name}": _tables(federated(compare(replication, stored[name])), figure.target)

@@ -122,7 +122,7 @@ class PruningArmKeys(ArmKeys):
 
     @property
     def order(self) -> tuple[str | float, ...]:
-        """What to sort methods by: server, then from all of an update to a thousandth of it."""
+        """What to sort methods by, server, then from all of an update to a thousandth of it."""
         return (
             self.num_clients != 1,
             list(_SERVERS).index(self.server_optimizer),

@@ -68,7 +68,7 @@ class FederatedImages:
 
 
 def load_dataset(config: PruningConfig) -> FederatedImages:
-    """Load and partition CIFAR-10; calls with the same data are free.
+    """Return CIFAR-10, partitioned; calls with the same data are free.
 
     Raises:
         UserInputError: CIFAR-10 cannot be had, or cannot be partitioned so.

@@ -111,6 +111,9 @@ class FedDst(PrunedFedAvg):
     ) -> tuple[ArrayRecord, None]:
         """Make the next model of the means over the clients that keep an entry.
 
+        Returns:
+            As FedAvg.
+
         Raises:
             ClientFailedError: As for FedAvg.
         """

@@ -53,6 +53,9 @@ def keep_per_layer(mask: Mask, scores: Tensors, counts: Mapping[str, int]) -> Ma
         mask: What is kept so far.
         scores: In the shapes of the mask; finite.
         counts: Entries to keep of each parameter; where fewer are kept so far, these are.
+
+    Returns:
+        What is kept from now on.
     """
     indices = []
     for name, kept in mask.is_kept.items():
@@ -73,6 +76,9 @@ def keep_globally(mask: Mask, scores: Tensors, density: float) -> Mask:
         mask: What is kept so far.
         scores: In the shapes of the mask; finite.
         density: Of all entries, in (0, 1].
+
+    Returns:
+        What is kept from now on.
     """
     candidates = [np.flatnonzero(kept) for kept in mask.is_kept.values()]
     packed = [

@@ -35,7 +35,7 @@ from pruning_afo.readjustment import grow, remove
 class PrunedClient:
     """One round of one client with a model that may be pruned.
 
-    A client app reads
+    A client app reads::
 
         pruned = PrunedClient.of(message, model)
         with pruned.training(work, len(y)) as correct:
@@ -100,6 +100,9 @@ class PrunedClient:
         Args:
             work: The client's budget: FedDST changes the mask at the gradient after half of it.
             num_examples: n_k.
+
+        Yields:
+            What sets the gradients of pruned entries to 0.
         """
         handle = None
         if self._task.readjusted_share > 0:
@@ -127,6 +130,9 @@ class PrunedClient:
             quantiser: Of the update. The kept entries of a parameter are one row to it.
             rng: Of what the quantiser draws.
             metrics: What the client measured of its own model, by name.
+
+        Returns:
+            The reply that the strategy reads.
 
         Raises:
             ValueError: The update, or a squared gradient, is not finite.

@@ -1,8 +1,8 @@
 """PruneFL (Jiang et al. 2022, arXiv 1909.12326): a model that finds its own density.
 
 A step of SGD with the entries M lowers the loss by about eta times Delta(M), the sum over M of
-g_j^2. It takes the time T(M) = c + t |M|. Once in some rounds, PruneFL keeps the M that lowers the
-loss most per time: that maximises Delta(M) / T(M).
+g_j^2. It takes the time ``T(M) = c + t |M|``. Once in some rounds, PruneFL keeps the M that lowers
+the loss most per time: that maximises Delta(M) / T(M).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -105,6 +105,9 @@ class PruneFl(PrunedFedAvg):
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord, None]:
         """Make the next model as FedAvg does, then choose its mask.
+
+        Returns:
+            As FedAvg.
 
         Raises:
             ClientFailedError: As for FedAvg.

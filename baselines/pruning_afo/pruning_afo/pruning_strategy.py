@@ -46,7 +46,7 @@ class PrunedFedAvg(FedAvg):
         shapes: Of the parameters that may be pruned
             (:func:`pruning_afo.masks.prunable_parameters`).
         rounds: After which the mask may change; 0 is before the first round.
-        options: As for FedAvg. :attr:`measures` have, besides, model_density, the share of the
+        options: As for FedAvg. ``measures`` have, besides, model_density, the share of the
             entries that may be pruned which the next model keeps, and mask_change, the share of
             them that only one of its mask and the one of before keeps. Clients fail, too, if what
             they send cannot be decoded.
@@ -167,6 +167,9 @@ class PrunedFedAvg(FedAvg):
     ) -> tuple[ArrayRecord, None]:
         """Make the next model as FedAvg does, then its mask; what that prunes is exactly 0.
 
+        Returns:
+            As FedAvg.
+
         Raises:
             ClientFailedError: As for FedAvg.
         """
@@ -211,7 +214,8 @@ class PrunedFedAvg(FedAvg):
         """Continue from what :meth:`state` returned after some round.
 
         Raises:
-            KeyError, ValueError: It returned something else; nothing has changed then.
+            KeyError: Something is missing; nothing has changed then.
+            ValueError: It returned something else; nothing has changed then.
         """
         try:
             mask = mask_of_record(state.array_records[_STATE], self._mask.shapes)

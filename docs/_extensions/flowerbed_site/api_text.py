@@ -15,6 +15,7 @@ _ARRAY: Final = re.compile(
     r"~?(?:numpy\.)?ndarray\[~?tuple\[~?(?:typing\.)?Any, \.\.\.\], "
     r"~?(?:numpy\.)?dtype\[((?:[\w.~]|\[[\w.~]*\])+)\]\]"
 )
+_ARRAY_LIKE: Final = re.compile(r"[\w.~]*_Buffer \| .*?_NestedSequence\[[\w.~ |]*\bstr\]")
 _CONDITION: Final = re.compile(r"~?(?:typing\.)?Annotated\[")
 _AFTER_NAPOLEON: Final = 600  # Whose handler has priority 500.
 
@@ -26,8 +27,8 @@ def setup(app: Sphinx) -> None:
 
 
 def readable_types(text: str) -> str:
-    """Return a text with ``NDArray[X]`` for an array of X, and X for ``Annotated[X, ...]``."""
-    text = _ARRAY.sub(r"NDArray[\1]", text)
+    """Return a text with ``NDArray[X]``, ``ArrayLike`` and, for ``Annotated[X, ...]``, X."""
+    text = _ARRAY_LIKE.sub("ArrayLike", _ARRAY.sub(r"NDArray[\1]", text))
     while found := _CONDITION.search(text):
         comma, end = _parts_of(text, found.end())
         text = text[: found.start()] + text[found.end() : comma] + text[end + 1 :]

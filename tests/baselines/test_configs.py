@@ -1,33 +1,21 @@
-"""What holds for the configuration of every baseline.
+"""What holds for the configuration of every baseline: of every folder of baselines/."""
 
-A later baseline joins by its line in CONFIGS.
-"""
-
-import sys
-from pathlib import Path
+from importlib import import_module
 
 import pytest
-from distilbert_failures.config import DistilBertConfig
-from fedprox.config import FedProxConfig
 from hypothesis import given
 from hypothesis import strategies as st
-from imagenet_resnet.config import ImageNetConfig
-from pruning_afo.config import PruningConfig
+from markdown_pages import BASELINES
 
 from common.errors import UserInputError
 from common.experiment.config import flat_keys, flatten, read_default_config
 
 CONFIGS = {
-    "fedprox": FedProxConfig,
-    "imagenet_resnet": ImageNetConfig,
-    "distilbert_failures": DistilBertConfig,
-    "pruning_afo": PruningConfig,
+    folder.name: import_module(f"{folder.name}.replication").REPLICATION.schema
+    for folder in BASELINES
 }
 # The table of defaults of each baseline's pyproject.toml, nested.
-DEFAULTS = {
-    package: read_default_config(Path(sys.modules[package].__file__).parents[1] / "pyproject.toml")
-    for package in CONFIGS
-}
+DEFAULTS = {folder.name: read_default_config(folder / "pyproject.toml") for folder in BASELINES}
 
 of_every_baseline = pytest.mark.parametrize("package", CONFIGS)
 

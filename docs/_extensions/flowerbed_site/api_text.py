@@ -22,6 +22,7 @@ _AFTER_NAPOLEON: Final = 600  # Whose handler has priority 500.
 
 def setup(app: Sphinx) -> None:
     """Register with Sphinx."""
+    app.setup_extension("sphinx.ext.autodoc")
     app.connect("autodoc-process-signature", _process_signature)
     app.connect("autodoc-process-docstring", _process_docstring, priority=_AFTER_NAPOLEON)
 

@@ -22,11 +22,8 @@ class BaselineCards(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Return the grid."""
-        cards = []
-        for package, replication in repository.replications().items():
-            for file in [replication.readme, *repository.result_files(package)]:
-                self.env.note_dependency(str(file))
-            cards.append(_card(replication))
+        repository.note_sources(self.env)
+        cards = map(_card, repository.replications().values())
         grid = "\n".join([":::::{grid} 1 1 2 2", ":gutter: 3", "", *cards, ":::::"])
         return self.parse_text_to_nodes(grid)
 

@@ -29,9 +29,7 @@ class ClaimsTable(SphinxDirective):
             package: in_words(repository.judged(package).findings)
             for package in repository.replications()
         }
-        for package in found:
-            for file in repository.result_files(package):
-                self.env.note_dependency(str(file))
+        repository.note_sources(self.env)
         html = "\n".join([_filters(found), _table(found)])
         return [nodes.raw("", f'<div class="claims">{html}</div>', format="html")]
 

@@ -39,6 +39,7 @@ class InlineFigures(SphinxTransform):
             picture = (folder / image["uri"]).resolve()
             drawing = drawings().get(picture)
             if drawing is not None:
+                repository.note_sources(self.env)
                 html = figure_html(drawing, picture.stem, image.get("alt", picture.stem))
                 image.parent.replace(image, nodes.raw("", html, format="html"))
 

@@ -82,13 +82,12 @@ def _complete(app: Sphinx, docname: str, source: list[str]) -> None:
     page = repository.DOCS / f"{docname}.md"
     for replication in repository.replications().values():
         if page == replication.page:
-            for file in repository.result_files(replication.package):
-                app.env.note_dependency(file)
+            repository.note_sources(app.env)
             app.env.metadata[docname]["tocdepth"] = _DEPTH_OF_CONTENTS
             filled = fill_parts(source[0], _parts(replication, page.parent))
             source[0] = filled + _RUNNING_IT.format(package=replication.package)
     if page == benchmarks.page_file():
-        app.env.note_dependency(benchmarks.results_file())
+        repository.note_sources(app.env)
         source[0] = fill_parts(source[0], benchmarks.parts())
     if page.exists() and page.parent == repository.DOCS:
         links = linked_pages()

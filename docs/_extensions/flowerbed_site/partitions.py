@@ -11,6 +11,7 @@ from sphinx.util.docutils import SphinxDirective
 import common.partition
 from common.analysis.partition import plot_partition
 from common.partition import Partition, label_counts, summarise
+from flowerbed_site import repository
 from flowerbed_site.figures import figure_html
 
 # As many as MNIST has, of each of as many classes.
@@ -37,6 +38,7 @@ class PartitionFigure(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Return code, picture and numbers."""
+        repository.note_sources(self.env)
         code = "\n".join(self.content)
         names = given()
         partition = eval(code, vars(common.partition) | names)  # The page's own code.

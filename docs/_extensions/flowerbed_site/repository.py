@@ -7,6 +7,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Final
 
+from sphinx.environment import BuildEnvironment
+
 from common.analysis.results import Results
 from common.replication.definition import Replication
 from common.replication.pages import Judged, judge
@@ -40,9 +42,19 @@ def judged(package: str) -> Judged:
     return judge(replications()[package], stored(package))
 
 
-def result_files(package: str) -> list[Path]:
-    """Return the files that a baseline's figures, tables and verdicts are made of."""
-    replication = replications()[package]
-    stored_files = [*replication.results.glob("*.csv"), *replication.results.glob("*.parquet")]
-    published = replication.published.glob("*.csv")
-    return [replication.claims, *sorted(stored_files), *sorted(published)]
+def note_sources(env: BuildEnvironment) -> None:
+    """Have the page that is read be read again when a result changes, or code that shows it."""
+    for file in _sources():
+        env.note_dependency(str(file))
+
+
+def _sources() -> tuple[Path, ...]:
+    folders = [ROOT / "common" / "analysis", ROOT / "common" / "replication", Path(__file__).parent]
+    files = [DOCS / "performance" / "results.json", ROOT / "tests" / "benchmarks" / "page.py"]
+    for replication in replications().values():
+        folders += [replication.folder / replication.package, replication.results]
+        folders += [replication.published]
+        files += [replication.claims, replication.readme]
+    found = (file for folder in folders for file in folder.glob("*.*"))
+    kept = (file for file in found if file.suffix in {".py", ".csv", ".parquet"})
+    return (*files, *sorted(kept))

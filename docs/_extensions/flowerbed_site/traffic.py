@@ -31,11 +31,10 @@ class BytesPerRound(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Return the table."""
+        repository.note_sources(self.env)
         rows = []
         for line in self.content:
             package, _, experiment = line.partition("/")
-            for file in repository.result_files(package):
-                self.env.note_dependency(str(file))
             rows += _rows(package, experiment)
         return self.parse_text_to_nodes(markdown_table(_HEADER, rows, left=(0, 1)))
 

@@ -22,6 +22,9 @@ INDEX = """# Start
 ```{baselines-toctree}
 ```
 
+```{api-toctree}
+```
+
 ```{toctree}
 claims
 pictures

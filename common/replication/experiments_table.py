@@ -19,7 +19,7 @@ def experiments_table(replication: Replication, stored: Mapping[str, Results]) -
         [f"`{name}`", figure.title, *_took(figure, stored.get(name))]
         for name, figure in replication.figures.items()
     ]
-    header = ["experiment", "shows", "runs", "seeds", "time", "on"]
+    header = ["experiment", "shows", "runs", "seeds", "time", "hardware"]
     command = replication.command.format(experiments="EXPERIMENT")
     return f"`{command}` makes one of them:\n\n{markdown_table(header, rows, left=(0, 1, 5))}"
 

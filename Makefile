@@ -47,7 +47,7 @@ docs: $(VENV)/.ready
 
 # A package of your own in baselines/, which runs: make new-baseline name=my_method
 new-baseline: $(VENV)/.ready
-	$(RUN) common.scaffold $(name)
+	$(RUN) common.scaffold "$(name)"
 	$(MAKE) $(VENV)/.ready
 
 # About 40 minutes on a quiet machine with 2 cores; rewrites docs/performance.md.

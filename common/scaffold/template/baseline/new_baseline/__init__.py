@@ -1,0 +1,1 @@
+"""NewBaseline: say here which paper this replicates."""

@@ -40,6 +40,7 @@ html_show_sourcelink = False
 # A reader copies commands, not their prompts and what they print.
 copybutton_prompt_text = "$ "
 copybutton_only_copy_prompt_lines = True
+copybutton_line_continuation_character = "\\"
 
 napoleon_numpy_docstring = False
 # The attributes of a class as one list; else those of a dataclass are described twice.

@@ -67,13 +67,14 @@ def audit_markdown(findings: Sequence[Finding]) -> str:
         for claim in in_words(findings)
     ]
     table = markdown_table(header, rows, left=(0, 1))
-    return "\n\n".join([_counts(findings), table, *map(_section, findings)]) + "\n"
+    return "\n\n".join([f"Of {count_verdicts(findings)}.", table, *map(_section, findings)]) + "\n"
 
 
-def _counts(findings: Sequence[Finding]) -> str:
+def count_verdicts(findings: Sequence[Finding]) -> str:
+    """Return how many claims have each verdict, such as "2 claims: 1 reproduced, ..."."""
     counts = Counter(finding.verdict for finding in findings)
     told = [f"{counts[verdict]} {words}" for verdict, words in VERDICTS.items() if counts[verdict]]
-    return f"Of {len(findings)} claims: {', '.join(told)}."
+    return f"{len(findings)} claim{'s' * (len(findings) != 1)}: {', '.join(told)}"
 
 
 def _section(finding: Finding) -> str:

@@ -124,7 +124,8 @@ def load_claims(path: Path) -> list[Claim]:
     except Exception as error:  # PyYAML raises half a dozen types beside its own.
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise UserInputError(
-            f"{str(path)!r} is not allowed: it must be a YAML list of claims ({reason})."
+            f"{str(path)!r} is not allowed: it must be a YAML list of at least one claim "
+            f"({reason})."
         ) from None
     claims = [_parse(item, number) for number, item in enumerate(items, 1)]
     ids = [claim.id for claim in claims]

@@ -29,6 +29,11 @@ def cost_line(results: Results) -> str:
     return f"*{_time_of(runs)}{one_after_another} {_machines(runs)}, at {at}.*"
 
 
+def hardware(results: Results) -> str:
+    """Return on what machines some runs were made, and with which engines, as Markdown."""
+    return "; ".join(kind for kind, _ in _kinds(results.runs))
+
+
 def _machines(runs: pd.DataFrame) -> str:
     kinds = list(_kinds(runs))
     if len(kinds) == 1:

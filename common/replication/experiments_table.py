@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from common.analysis.results import Results
 from common.analysis.tables import markdown_table
-from common.replication.cost import duration
+from common.replication.cost import duration, hardware
 from common.replication.definition import FigureOf, Replication
 
 
@@ -29,11 +29,9 @@ def _took(figure: FigureOf, results: Results | None) -> list[str]:
         why = figure.no_results
         return ["", "", "", f"no results: {why}" if why else "not run"]
     runs = results.runs
-    kinds = runs[["processor", "cores"]].dropna().drop_duplicates().itertuples(index=False)
-    machines = " and ".join(f"{processor}, {cores:.0f} cores" for processor, cores in kinds)
     return [
         str(len(runs)),
         str(runs["seed"].nunique()),
         duration(runs["seconds"].sum()),
-        machines or "unknown machines",
+        hardware(results),
     ]

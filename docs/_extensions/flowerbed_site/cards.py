@@ -1,13 +1,11 @@
 """A card for every baseline on the start page: what it replicates, and what came of the claims."""
 
-from collections import Counter
-
 import yaml
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from common.analysis.audit_page import VERDICTS, in_words
+from common.analysis.audit_page import count_verdicts
 from common.replication.definition import Replication
 from flowerbed_site import repository
 
@@ -22,7 +20,6 @@ class BaselineCards(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Return the grid."""
-        repository.note_sources(self.env)
         cards = map(_card, repository.replications().values())
         grid = "\n".join([":::::{grid} 1 1 2 2", ":gutter: 3", "", *cards, ":::::"])
         return self.parse_text_to_nodes(grid)
@@ -38,7 +35,7 @@ def _card(replication: Replication) -> str:
             "",
             _title(replication),
             ":::{card-footer}",
-            _verdicts(package),
+            f"{count_verdicts(repository.judged(package).findings)}.",
             ":::",
             "::::",
         ]
@@ -49,9 +46,3 @@ def _title(replication: Replication) -> str:
     """Return the title of the front matter of a baseline's README."""
     _, front_matter, _ = replication.readme.read_text(encoding="utf-8").split("---\n", 2)
     return str(yaml.safe_load(front_matter)["title"])
-
-
-def _verdicts(package: str) -> str:
-    counts = Counter(claim.verdict for claim in in_words(repository.judged(package).findings))
-    told = [f"{counts[words]} {words}" for words in VERDICTS.values() if counts[words]]
-    return f"{counts.total()} claims: {', '.join(told)}."

@@ -29,7 +29,6 @@ class ClaimsTable(SphinxDirective):
             package: in_words(repository.judged(package).findings)
             for package in repository.replications()
         }
-        repository.note_sources(self.env)
         html = "\n".join([_filters(found), _table(found)])
         return [nodes.raw("", f'<div class="claims">{html}</div>', format="html")]
 
@@ -62,7 +61,8 @@ def _table(found: dict[str, list[JudgedClaim]]) -> str:
 
 
 def _row(package: str, claim: JudgedClaim) -> str:
-    link = f"{package}.html#{nodes.make_id(claim.id)}"
+    page = repository.replications()[package].page.stem
+    link = f"{page}.html#{nodes.make_id(claim.id)}"
     statement = (
         f'<a href="{link}">{escape(claim.statement)}</a>'
         f'<span class="source">{escape(claim.source)}</span>'

@@ -27,7 +27,7 @@ def setup(app: Sphinx) -> None:
 
 
 class InlineFigures(SphinxTransform):
-    """Replaces a picture that a baseline's results, or the benchmark's, are drawn in by its SVG."""
+    """Replaces a picture that is made of results by its SVG, and one that is an SVG by that."""
 
     # Before Sphinx looks for the file of every picture.
     default_priority = 200
@@ -39,9 +39,17 @@ class InlineFigures(SphinxTransform):
             picture = (folder / image["uri"]).resolve()
             drawing = drawings().get(picture)
             if drawing is not None:
-                repository.note_sources(self.env)
-                html = figure_html(drawing, picture.stem, image.get("alt", picture.stem))
-                image.parent.replace(image, nodes.raw("", html, format="html"))
+                svg = svg_of(drawing)
+            elif picture.suffix == ".svg":
+                self.env.note_dependency(str(picture))
+                svg = picture.read_text(encoding="utf-8")
+            else:
+                continue
+            html = figure_html(svg, picture.stem, image.get("alt", picture.stem))
+            # A paragraph of its own cannot hold what a figure is.
+            alone = isinstance(image.parent, nodes.paragraph) and len(image.parent) == 1
+            replaced = image.parent if alone else image
+            replaced.parent.replace(replaced, nodes.raw("", html, format="html"))
 
 
 @cache
@@ -53,19 +61,24 @@ def drawings() -> Mapping[Path, Draw]:
     return made
 
 
-def figure_html(drawing: Draw, name: str, title: str) -> str:
-    """Return a figure as an element of a page, which scrolls where it is wider than the screen.
-
-    Args:
-        drawing: Draws it to a file.
-        name: Tells it from the page's other figures.
-        title: What it shows, for those who cannot see it.
-    """
+def svg_of(drawing: Draw) -> str:
+    """Return a drawing as the text of an SVG."""
     with TemporaryDirectory() as folder:
         file = Path(folder, "figure.svg")
         drawing(file)
-        svg = inline_svg(file.read_text(encoding="utf-8"), name.replace(".", "-"), title)
-    return f'<div class="figure-scroll" tabindex="0">{svg}</div>'
+        return file.read_text(encoding="utf-8")
+
+
+def figure_html(svg: str, name: str, title: str) -> str:
+    """Return a figure as an element of a page, which scrolls where it is wider than the screen.
+
+    Args:
+        svg: Text of the figure's SVG, in the suite's style.
+        name: Tells it from the page's other figures.
+        title: What it shows, for those who cannot see it.
+    """
+    inline = inline_svg(svg, name.replace(".", "-"), title)
+    return f'<div class="figure-scroll" tabindex="0">{inline}</div>'
 
 
 def _drawings_of(replication: Replication) -> dict[Path, Draw]:

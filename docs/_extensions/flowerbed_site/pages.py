@@ -7,6 +7,7 @@ from typing import Final
 from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.directives.other import TocTree
+from sphinx.environment import BuildEnvironment
 
 from common.analysis.generated_parts import fill_parts
 from common.replication.definition import Replication
@@ -17,6 +18,8 @@ from flowerbed_site.links import rewrite_links
 _FRONT_MATTER: Final = re.compile(r"\A---\n.*?\n---\n+", re.DOTALL)
 # The audit has a heading a claim: too many for the contents beside a page.
 _DEPTH_OF_CONTENTS: Final = 2
+# Kept with what Sphinx keeps between builds.
+_FINGERPRINT: Final = "flowerbed_fingerprint"
 # At the end of a baseline's page, for the navigation.
 _RUNNING_IT: Final = """
 ```{{toctree}}
@@ -31,6 +34,7 @@ def setup(app: Sphinx) -> None:
     """Register with Sphinx."""
     app.add_directive("baselines-toctree", BaselinesToctree)
     app.connect("builder-inited", _write_running_pages)
+    app.connect("env-get-outdated", _read_again)
     app.connect("source-read", _complete)
 
 
@@ -77,17 +81,25 @@ def _write_running_pages(_: Sphinx) -> None:
             page.write_text(text, encoding="utf-8")
 
 
+def _read_again(
+    _: Sphinx, env: BuildEnvironment, added: set[str], changed: set[str], removed: set[str]
+) -> list[str]:
+    """Return the pages that may show what has changed since the last build: all but the API's."""
+    before, now = getattr(env, _FINGERPRINT, ""), repository.fingerprint()
+    setattr(env, _FINGERPRINT, now)
+    pages = [page for page in env.found_docs if not page.startswith("api/")]
+    return [] if now == before else pages
+
+
 def _complete(app: Sphinx, docname: str, source: list[str]) -> None:
     """Fill the parts of a page that Sphinx has read, and mend its links."""
     page = repository.DOCS / f"{docname}.md"
     for replication in repository.replications().values():
         if page == replication.page:
-            repository.note_sources(app.env)
             app.env.metadata[docname]["tocdepth"] = _DEPTH_OF_CONTENTS
             filled = fill_parts(source[0], _parts(replication, page.parent))
             source[0] = filled + _RUNNING_IT.format(package=replication.package)
     if page == benchmarks.page_file():
-        repository.note_sources(app.env)
         source[0] = fill_parts(source[0], benchmarks.parts())
     if page.exists() and page.parent == repository.DOCS:
         links = linked_pages()

@@ -11,8 +11,7 @@ from sphinx.util.docutils import SphinxDirective
 import common.partition
 from common.analysis.partition import plot_partition
 from common.partition import Partition, label_counts, summarise
-from flowerbed_site import repository
-from flowerbed_site.figures import figure_html
+from flowerbed_site.figures import figure_html, svg_of
 
 # As many as MNIST has, of each of as many classes.
 _NUM_CLASSES: Final = 10
@@ -38,7 +37,6 @@ class PartitionFigure(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Return code, picture and numbers."""
-        repository.note_sources(self.env)
         code = "\n".join(self.content)
         names = given()
         partition = eval(code, vars(common.partition) | names)  # The page's own code.
@@ -50,7 +48,7 @@ class PartitionFigure(SphinxDirective):
 
         name = f"partition-{nodes.make_id(title)}"
         block = nodes.literal_block(code, code, language="python")
-        picture = nodes.raw("", figure_html(draw, name, title), format="html")
+        picture = nodes.raw("", figure_html(svg_of(draw), name, title), format="html")
         return [block, picture, nodes.paragraph(text=_in_numbers(partition, labels))]
 
 

@@ -3,11 +3,10 @@
 import tomllib
 from collections.abc import Mapping
 from functools import cache
+from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from typing import Final
-
-from sphinx.environment import BuildEnvironment
 
 from common.analysis.results import Results
 from common.replication.definition import Replication
@@ -42,19 +41,26 @@ def judged(package: str) -> Judged:
     return judge(replications()[package], stored(package))
 
 
-def note_sources(env: BuildEnvironment) -> None:
-    """Have the page that is read be read again when a result changes, or code that shows it."""
+def fingerprint() -> str:
+    """Return a digest of what pages show: results, claims, READMEs, and code that shows them."""
+    digest = sha256()
     for file in _sources():
-        env.note_dependency(str(file))
+        digest.update(f"{file}\0".encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
-def _sources() -> tuple[Path, ...]:
-    folders = [ROOT / "common" / "analysis", ROOT / "common" / "replication", Path(__file__).parent]
-    files = [DOCS / "performance" / "results.json", ROOT / "tests" / "benchmarks" / "page.py"]
-    for replication in replications().values():
-        folders += [replication.folder / replication.package, replication.results]
-        folders += [replication.published]
-        files += [replication.claims, replication.readme]
-    found = (file for folder in folders for file in folder.glob("*.*"))
-    kept = (file for file in found if file.suffix in {".py", ".csv", ".parquet"})
-    return (*files, *sorted(kept))
+def _sources() -> list[Path]:
+    replicating = replications().values()
+    files = [ROOT / "pyproject.toml", DOCS / "performance" / "results.json"]
+    files += [file for its in replicating for file in (its.claims, its.readme)]
+    folders = [Path(__file__).parent, ROOT / "common" / "analysis", ROOT / "common" / "replication"]
+    folders += [ROOT / "common" / "partition", ROOT / "tests" / "benchmarks"]
+    folders += [
+        folder
+        for its in replicating
+        for folder in (its.folder / its.package, its.results, its.published)
+    ]
+    files += [file for folder in folders for file in folder.glob("*.*")]
+    kinds = {".py", ".toml", ".yaml", ".md", ".json", ".csv", ".parquet"}
+    return sorted(file for file in files if file.suffix in kinds and file.is_file())

@@ -31,10 +31,13 @@ class BytesPerRound(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Return the table."""
-        repository.note_sources(self.env)
         rows = []
         for line in self.content:
             package, _, experiment = line.partition("/")
+            if package not in repository.replications():
+                raise self.error(f"{line!r} is not allowed: {package!r} must be a baseline.")
+            if experiment not in repository.stored(package):
+                raise self.error(f"{line!r} is not allowed: it must have stored results.")
             rows += _rows(package, experiment)
         return self.parse_text_to_nodes(markdown_table(_HEADER, rows, left=(0, 1)))
 

@@ -63,7 +63,7 @@ def test_what_is_no_list_is_refused(tmp_path, text):
 def test_a_file_that_cannot_be_read_is_refused(tmp_path):
     (tmp_path / "bytes").write_bytes(b"\xff\xfe\xff")
     for name in ("absent", "", "bytes"):
-        with pytest.raises(UserInputError, match="must be a YAML list of claims"):
+        with pytest.raises(UserInputError, match="must be a YAML list of at least one claim"):
             load_claims(tmp_path / name)
 
 

@@ -20,7 +20,7 @@ def test_of_stored_runs_it_says_what_they_took(tmp_path):
     for number, run in enumerate(runs):
         write_run(tmp_path / str(number), run)
     table = experiments_table(TOY, {"first": Results.of(load_runs([tmp_path]))})
-    took = ["10", "5", "10 min 10 s", "a processor, 2 cores"]
+    took = ["10", "5", "10 min 10 s", "a processor, 2 cores, `engine=inline`"]
     assert row(table, "first") == ["`first`", "The first figure", *took]
 
 

@@ -83,7 +83,7 @@ def test_pages_are_filled_and_claims_judged(toy, results):
         assert "\nBetween.\n" in text
         assert "| FedProx, μ = 1 " in part(text, "first")
         assert part(text, "second").strip().endswith(NOT_RUN)
-        assert "\nOf 1 claims: 1 " in part(text, "claims")
+        assert "\nOf 1 claim: 1 " in part(text, "claims")
         assert "| [prox-helps](#prox-helps) | " in part(text, "claims")
     (claim,) = json.loads((toy.results / "claims.json").read_text())
     assert (claim["id"], claim["verdict"]) == ("prox-helps", "reproduced")

@@ -1,6 +1,9 @@
 """A site of a made-up baseline, built: what is on its pages is what its results say."""
 
 import re
+import sys
+from dataclasses import replace
+from types import ModuleType
 
 import pytest
 from flowerbed_site import benchmarks, figures, repository
@@ -78,6 +81,7 @@ def site(tmp_path, monkeypatch):
     (docs / "claims.md").write_text("# Claims\n\n```{claims-table}\n```\n")
     (docs / "pictures.md").write_text(PICTURES)
     (docs / "_static").mkdir()
+    (root / "pyproject.toml").write_text("")
     monkeypatch.setattr(repository, "ROOT", root)
     monkeypatch.setattr(repository, "DOCS", docs)
     monkeypatch.setattr(repository, "replications", lambda: {"toy": toy})
@@ -93,16 +97,61 @@ def test_a_changed_result_changes_the_pages(site):
     before = {page: site.html(page) for page in ("toy", "running/toy", "claims", "index")}
     assert '<td class="text-right"><p>50.0 ± 0.0</p></td>' in before["toy"]
     assert "25.0 [25.0, 25.0] points (n = 5)" in before["claims"]
-    assert "1 claims: 1 reproduced" in before["index"]
+    assert "1 claim: 1 reproduced" in before["index"]
     site.measure(0.125)
     site.build()
     after = {page: site.html(page) for page in before}
     assert "12.5 ± 0.0" in after["toy"]
     assert "12.5 ± 0.0" in after["running/toy"]
     assert "-12.5 [-12.5, -12.5] points (n = 5)" in after["claims"]
-    assert "1 claims: 1 not reproduced" in after["index"]
+    assert "1 claim: 1 not reproduced" in after["index"]
     assert "50.0 ± 0.0" not in after["toy"]
     assert figure(before["toy"]) != figure(after["toy"])
+
+
+def test_a_changed_claim_changes_the_pages(site):
+    site.build()
+    site.toy.claims.write_text(site.toy.claims.read_text().replace("above FedAvg", "beyond FedAvg"))
+    site.build()
+    assert "FedProx is beyond FedAvg." in site.html("claims")
+    assert "FedProx is beyond FedAvg." in site.html("toy")
+
+
+def test_a_published_curve_comes_behind_the_figures_of_both_pages(site):
+    site.build()
+    before = [figure(site.html(page)) for page in ("toy", "running/toy")]
+    site.toy.published.mkdir()
+    rows = "algorithm,mu,round,test_accuracy\navg,0.0,1,0.3\navg,0.0,2,0.4\n"
+    (site.toy.published / "first.csv").write_text(rows)
+    site.build()
+    after = [figure(site.html(page)) for page in ("toy", "running/toy")]
+    assert all("published" not in svg for svg in before)
+    assert all("published" in svg for svg in after)
+
+
+def test_first_results_of_an_experiment_come_into_the_pages(site):
+    site.build()
+    assert 'aria-label="The second figure"' not in site.html("toy")
+    for suffix in ("csv", "parquet"):
+        first = site.toy.results / f"first.{suffix}"
+        (site.toy.results / f"second.{suffix}").write_bytes(first.read_bytes())
+    site.build()
+    assert 'aria-label="The second figure"' in site.html("toy")
+
+
+def test_a_new_baseline_comes_into_the_lists(site, monkeypatch):
+    site.build()
+    other = replace(site.toy, package="other", page=site.toy.page.parent / "other.md")
+    other.page.write_text("# Another\n")
+    (site.toy.folder / "other").mkdir()
+    (site.toy.folder / "other" / "__init__.py").write_text('"""Another."""\n')
+    package = ModuleType("other", "Another.")
+    monkeypatch.setitem(sys.modules, "other", package)
+    monkeypatch.setattr(repository, "replications", lambda: {"toy": site.toy, "other": other})
+    (repository.ROOT / "pyproject.toml").write_text("# changed\n")
+    site.build()
+    assert 'href="other.html"' in site.html("index")
+    assert 'data-baseline="other"' in site.html("claims")
 
 
 def figure(html):

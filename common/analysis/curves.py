@@ -17,6 +17,7 @@ from common.analysis.style import (
     COLOURS,
     GREYS,
     flowerbed_style,
+    label_values,
     line_style,
     save_figure,
     set_heading,
@@ -26,6 +27,7 @@ Floats = NDArray[np.float64]
 
 # What other arms are compared with has no colour.
 _REFERENCES: Final = ((0, (6, 2)), (0, (6, 2, 1, 2)), (0, (3, 2)), (0, (6, 2, 1, 2, 1, 2)))
+_PUBLISHED: Final = "dotted: published"
 # A quantity whose values span more than this many times the smallest is drawn in logarithms.
 _WIDE: Final = 30
 
@@ -48,12 +50,13 @@ class Panel:
 
     Attributes:
         title: What is special to it.
-        label: What the curves show, with its unit.
+        label: What the curves show; with its unit, unless that is a share.
         curves: Name of an arm -> its runs, which differ in seed, from round 1: shape
             [seeds, rounds].
         bounds: Lowest and highest value that is possible; an interval ends there.
-        published: Name of an arm -> the curve to compare it with.
+        published: Name of an arm, one of the curves' -> the curve to compare it with.
         references: Names of arms that the others are compared with.
+        is_share: Whether the curves show a fraction, which the axis has in percent.
     """
 
     title: str
@@ -62,6 +65,7 @@ class Panel:
     bounds: tuple[float, float]
     published: Mapping[str, Published] = field(default_factory=dict)
     references: Collection[str] = ()
+    is_share: bool = False
 
 
 def plot_panels(rows: Sequence[Sequence[Panel]], path: Path, title: str = "") -> None:
@@ -70,9 +74,10 @@ def plot_panels(rows: Sequence[Sequence[Panel]], path: Path, title: str = "") ->
     A curve is the mean over seeds; if there are several, a band is its 95 % interval. That of an
     arm of one round is a horizontal line. References are grey and dashed, and so are arms of one
     round where others have more. Published curves are dotted, in the colour of the arm that they
-    belong to. Right of each row stand the names of its arms, or between its panels, of those that
-    the panels farther right do not have. The panels of a row share their vertical axis, which is
-    logarithmic for positive values that span a wide range.
+    belong to, which a note below the names of arms tells. Right of each row stand the names of its
+    arms, or between its panels, of those that the panels farther right do not have. The panels of
+    a row share their vertical axis, which is logarithmic for positive values that span a wide
+    range.
 
     Args:
         rows: The panels, a row a quantity; as many in every row. If that is one, the quantities
@@ -91,19 +96,21 @@ def plot_panels(rows: Sequence[Sequence[Panel]], path: Path, title: str = "") ->
         share: Literal["row", "none"] = "row" if columns > 1 else "none"
         grid = figure.subplots(*shape, sharex="all", sharey=share, squeeze=False)
         ends = {}
+        notes = {}
         for axes, panels in zip(grid.reshape(len(rows), columns), rows, strict=True):
             for axis, panel in zip(axes, panels, strict=True):
                 ends[axis] = _draw(axis, panel, styles)
-            axes[0].set_ylabel(panels[0].label)
             if _spans_wide(panels):
                 axes[0].set_yscale("log")
+            label_values(axes[0], panels[0].label, is_share=panels[0].is_share)
+            notes.update(_note_published(list(axes), panels))
         for axis, panel in zip(grid.flat, rows[0], strict=False):
             axis.set_title(panel.title)
         for axis in grid[-1]:
             axis.set_xlabel("round")
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         set_heading(figure, title)
-        write_labels(figure, {axis: of for axes in grid for axis, of in _once(axes, ends)})
+        write_labels(figure, {axis: of for axes in grid for axis, of in _once(axes, ends)}, notes)
         save_figure(figure, path)
 
 
@@ -118,10 +125,15 @@ def _once(
     ]
 
 
+def _note_published(axes: Sequence[Axes], panels: Sequence[Panel]) -> dict[Axes, str]:
+    """Return what to write beside a row: once, as far right as there are published curves."""
+    having = [axis for axis, panel in zip(axes, panels, strict=True) if panel.published]
+    return dict.fromkeys(having[-1:], _PUBLISHED)
+
+
 def _draw(axis: Axes, panel: Panel, styles: Mapping[str, Mapping[str, Any]]) -> list[CurveEnd]:
     """Draw the curves of a panel, and return where those end that have a value."""
     ends = []
-    published = []
     for name, curves in panel.curves.items():
         style = styles[name]
         band = {"color": style["color"], "alpha": 0.18, "linewidth": 0}
@@ -144,15 +156,8 @@ def _draw(axis: Axes, panel: Panel, styles: Mapping[str, Mapping[str, Any]]) -> 
             x = float(rounds[last]) if len(rounds) > 1 else None
             ends.append(CurveEnd(name, x, float(values[last]), style))
         if name in panel.published:
-            curve = panel.published[name]
-            axis.plot(*curve, **_published_style(style["color"]))
-            x, y = float(curve.rounds[-1]), float(curve.values[-1])
-            published.append(CurveEnd("published", x, y, _published_style(GREYS[0])))
-    return ends + published[-1:]
-
-
-def _published_style(colour: str) -> dict[str, Any]:
-    return {"color": colour, "linestyle": ":", "linewidth": 0.9}
+            axis.plot(*panel.published[name], color=style["color"], linestyle=":", linewidth=0.9)
+    return ends
 
 
 def _styles(panels: Sequence[Panel]) -> dict[str, dict[str, Any]]:

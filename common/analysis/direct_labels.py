@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -19,6 +20,7 @@ _APART: Final = 11.5
 _LINE_BEGINS: Final = 6.0
 _LINE_ENDS: Final = 24.0
 _LETTERS_BEGIN: Final = 28.0
+_INK: Final = "black"
 _LEADER: Final[dict[str, Any]] = {"linewidth": 0.6}
 
 
@@ -91,7 +93,11 @@ def named_once(row: Sequence[Collection[str]]) -> list[list[str]]:
     ]
 
 
-def write_labels(figure: Figure, ends: Mapping[Axes, Sequence[CurveEnd]]) -> None:
+def write_labels(
+    figure: Figure,
+    ends: Mapping[Axes, Sequence[CurveEnd]],
+    notes: Mapping[Axes, str] = MappingProxyType({}),
+) -> None:
     """Write names of curves right of their axes, beside where they end, apart from each other.
 
     A label has a piece of its line before it, and a thin line leads there from the end of the
@@ -101,10 +107,16 @@ def write_labels(figure: Figure, ends: Mapping[Axes, Sequence[CurveEnd]]) -> Non
     Args:
         figure: In constrained layout; its axes are subplots of one grid, with their final limits.
         ends: What to write beside which axes.
+        notes: What to write below the labels of some of these axes: it is of no single curve, and
+            has no line.
     """
-    texts = {
-        axis: [_write(axis, end) for end in of_axis] for axis, of_axis in ends.items() if of_axis
-    }
+    texts: dict[Axes, list[Annotation]] = {}
+    for axis, of_axis in ends.items():
+        written = [_write(axis, end.name, label_colour(end.style["color"])) for end in of_axis]
+        if axis in notes:
+            written.append(_write(axis, notes[axis], _INK))
+        if written:
+            texts[axis] = written
     figure.set_figwidth(figure.get_figwidth() + _total_width(figure, texts))
     figure.draw_without_rendering()  # Gives axes their places on the page.
     lacking = max((_lacking_height(figure, axis, len(of)) for axis, of in texts.items()), default=0)
@@ -114,20 +126,20 @@ def write_labels(figure: Figure, ends: Mapping[Axes, Sequence[CurveEnd]]) -> Non
         figure.set_figheight(figure.get_figheight() + num_rows * lacking)
         figure.draw_without_rendering()
     figure.set_layout_engine("none")
-    for axis, of_axis in texts.items():
-        _place(figure, axis, ends[axis], of_axis)
+    for axis, written in texts.items():
+        _place(figure, axis, ends[axis], written)
 
 
-def _write(axis: Axes, end: CurveEnd) -> Annotation:
+def _write(axis: Axes, letters: str, colour: str) -> Annotation:
     return axis.annotate(
-        end.name,
+        letters,
         (1, 0.5),
         xycoords="axes fraction",
         xytext=(_LETTERS_BEGIN, 0),
         textcoords="offset points",
         va="center",
         fontsize=_FONT_SIZE,
-        color=label_colour(end.style["color"]),
+        color=colour,
     )
 
 
@@ -154,11 +166,15 @@ def _place(
 ) -> None:
     width, height = 72 * axis.bbox.width / figure.dpi, 72 * axis.bbox.height / figure.dpi
     starts = [_in_axes(axis, end) for end in ends]
+    lowest = _APART / 2
+    if len(texts) > len(ends):  # The last is a note.
+        texts[-1].xy = (1, lowest / height)
+        lowest += _APART
     # From below, so that of curves that coincide the first is above.
-    levels = spread([height * y for _, y in starts[::-1]], _APART, _APART / 2, height - _APART / 2)[
+    levels = spread([height * y for _, y in starts[::-1]], _APART, lowest, height - _APART / 2)[
         ::-1
     ]
-    for end, text, start, level in zip(ends, texts, starts, levels, strict=True):
+    for end, text, start, level in zip(ends, texts[: len(ends)], starts, levels, strict=True):
         y = level / height
         text.xy = (1, y)
         begins, stops = (1 + points / width for points in (_LINE_BEGINS, _LINE_ENDS))

@@ -16,6 +16,7 @@ from common.analysis.style import (
     GREYS,
     MIN_WIDTH,
     flowerbed_style,
+    label_values,
     logarithmic_costs,
     save_figure,
     set_heading,
@@ -81,6 +82,8 @@ def plot_pareto(
     labels: tuple[str, str],
     bounds: tuple[float, float],
     title: str = "",
+    *,
+    is_share: bool = False,
 ) -> None:
     """Draw values against costs, which have a logarithmic axis.
 
@@ -90,9 +93,10 @@ def plot_pareto(
     Args:
         panels: Side by side, with the same axes.
         path: Where to save; the suffix says the format. The same points give the same file.
-        labels: What costs and what values are, with their units.
+        labels: What costs and what values are, with their units, unless values are shares.
         bounds: Lowest and highest value that is possible; an interval ends there.
         title: Heading of the figure; none if empty.
+        is_share: Whether values are fractions, which the axis has in percent.
     """
     styles = marker_styles(name for panel in panels for name in panel.points)
     costs = [point.cost for panel in panels for point in panel.points.values()]
@@ -107,7 +111,7 @@ def plot_pareto(
             axis.set_xlabel(labels[0])
             logarithmic_costs(axis, min(costs, default=1.0), max(costs, default=1.0))
             fronts[axis] = _draw(axis, panel, styles, bounds)
-        grid[0].set_ylabel(labels[1])
+        label_values(grid[0], labels[1], is_share=is_share)
         set_heading(figure, title)
         named = {
             axis: [

@@ -94,6 +94,25 @@ def logarithmic_costs(axis: Axes, low: float, high: float) -> None:
     axis.xaxis.set_minor_formatter(NullFormatter())
 
 
+def label_values(axis: Axes, label: str, *, is_share: bool) -> None:
+    """Say what a vertical axis shows.
+
+    Args:
+        axis: The axes, whose vertical axis has its scale.
+        label: What the values are; with their unit, unless they are shares.
+        is_share: Whether the values are fractions, which the axis has in percent, as tables have.
+    """
+    axis.set_ylabel(f"{label} (%)" if is_share else label)
+    if is_share:
+        axis.yaxis.set_major_formatter(FuncFormatter(_percent))
+        axis.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _percent(share: float, _: int | None) -> str:
+    # Without what is left where 0 was computed, and without its sign.
+    return f"{round(100 * share, 6) + 0.0:.10g}"
+
+
 def set_heading(figure: Figure, title: str) -> None:
     """Write a heading above all axes; none if it is empty."""
     figure.suptitle(title, x=0.01, ha="left", fontsize=12)

@@ -28,10 +28,16 @@ def draw(
         changed: Keys, with their values, in which the runs differ from the experiment: the title
             tells them, and published curves, which are not of such runs, are left out.
     """
-    overlay = "" if changed else experiment
-    shown = by_metric(panels, replication.metrics)
-    rows = [_row(replication, arms, overlay, metric) for metric, arms in shown.items()]
+    rows = _rows(replication, panels, experiment, changed)
     plot_panels(rows, path, heading(replication, experiment, changed))
+
+
+def shows_published(
+    replication: Replication, panels: Panels, experiment: str, changed: Sequence[str] = ()
+) -> bool:
+    """Return whether there are published curves in what :func:`draw` draws of the same."""
+    rows = _rows(replication, panels, experiment, changed)
+    return any(panel.published for row in rows for panel in row)
 
 
 def more_figures(
@@ -50,6 +56,14 @@ def heading(replication: Replication, experiment: str, changed: Sequence[str]) -
     return f"{title}, but {' '.join(changed)}" if changed else title
 
 
+def _rows(
+    replication: Replication, panels: Panels, experiment: str, changed: Sequence[str]
+) -> list[list[Panel]]:
+    overlay = "" if changed else experiment
+    shown = by_metric(panels, replication.metrics)
+    return [_row(replication, arms, overlay, metric) for metric, arms in shown.items()]
+
+
 def _row(replication: Replication, panels: Panels, overlay: str, metric: Metric) -> list[Panel]:
     return [
         Panel(
@@ -63,6 +77,7 @@ def _row(replication: Replication, panels: Panels, overlay: str, metric: Metric)
                 if (curve := published_curve(replication, overlay, metric.name, runs)) is not None
             },
             [arm for arm, runs in arms.items() if arm_keys_of(replication, runs).is_reference],
+            metric.is_share,
         )
         for title, arms in panels.items()
     ]

@@ -17,10 +17,10 @@ from common.analysis.results import Results
 from common.analysis.runs import Run
 from common.experiment.config import flatten, read_default_config
 from common.experiment.result_files import finite
-from common.replication.comparison import panel_titles
+from common.replication.comparison import compare, panel_titles
 from common.replication.cost import cost_line
 from common.replication.definition import Replication
-from common.replication.drawing import heading
+from common.replication.drawing import heading, shows_published
 from common.replication.tables import Table, Tables
 
 _FOLDER: Final = Path(__file__).parent
@@ -82,6 +82,9 @@ def html_page(report: Report, figures: Sequence[tuple[str, str]]) -> str:
             Markup(inline_svg(svg, f"figure-{number}", title))
             for number, (title, svg) in enumerate(figures, 1)
         ],
+        shows_published=shows_published(
+            replication, compare(replication, report.results), experiment, report.changed
+        ),
         num_seeds=report.results.runs["seed"].nunique(),
         tables=report.tables,
         keys=_changed_keys(replication, report.results),

@@ -14,7 +14,7 @@ class Metric:
         label: What it is, with its unit.
         bounds: The lowest and the highest value that it can have.
         digits: How a table writes its mean and half of its interval.
-        is_share: Whether it is a fraction, which tables have in percent.
+        is_share: Whether it is a fraction, which figures and tables have in percent.
         only_if_varied: Whether it says nothing while it stays the same in all rounds of every run.
         of_rounds: Whether it cannot be compared between arms of one round and arms of more, whose
             rounds are shorter: then those of one are left out.

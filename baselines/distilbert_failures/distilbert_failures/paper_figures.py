@@ -67,4 +67,4 @@ def _panel(metric: Metric, panels: Panels, title: str) -> Panel:
         for condition, arms in panels.items()
         for method, runs in arms.items()
     }
-    return Panel("", metric.label, curves, metric.bounds)
+    return Panel("", metric.label, curves, metric.bounds, is_share=metric.is_share)

@@ -21,6 +21,7 @@ from common.analysis.style import (
     COLOURS,
     flowerbed_style,
     label_colour,
+    label_values,
     logarithmic_costs,
     save_figure,
     set_heading,
@@ -116,6 +117,7 @@ def plot_accuracy_of_bytes(panels: Panels, title: str, path: Path, *, tail: int 
         ("sent by all clients in all rounds (MB)", f"test accuracy, last {tail} rounds"),
         TEST_ACCURACY.bounds,
         title,
+        is_share=TEST_ACCURACY.is_share,
     )
 
 
@@ -144,7 +146,7 @@ def plot_accuracy_over_bytes(panels: Panels, title: str, path: Path) -> None:
         grid = figure.subplots(len(_COSTS), len(panels), sharex="row", sharey="all", squeeze=False)
         ends = {}
         for axes, (label, cost) in zip(grid, _COSTS.items(), strict=True):
-            axes[0].set_ylabel(TEST_ACCURACY.label)
+            label_values(axes[0], TEST_ACCURACY.label, is_share=TEST_ACCURACY.is_share)
             low, high = _extent(panels, cost)
             for axis, arms in zip(axes, panels.values(), strict=True):
                 logarithmic_costs(axis, low, high)

@@ -6,12 +6,16 @@ from types import SimpleNamespace
 
 import pytest
 from distilbert_failures import paper
+from distilbert_failures.paper_figures import learning_curves
 from distilbert_failures.paper_latex import floating, prose, tabular
+from distilbert_failures.replication import REPLICATION
 from made_runs import make_results, make_run
+from matplotlib.figure import Figure
 
 from common.analysis.claims import Claim
 from common.analysis.verdicts import audit
 from common.errors import UserInputError
+from common.replication.comparison import compare
 
 FEDAVG = {"algorithm": "fedavg", "mu": 0.0}
 
@@ -203,6 +207,17 @@ def test_every_figure_is_there(written, folder):
     names = [line[line.index("{") + 1 : -1] for line in written.splitlines() if "graphics[" in line]
     assert names == ["minilm_main-1.pdf", "minilm_failure-1.pdf"]
     assert all((folder / name).read_bytes().startswith(b"%PDF") for name in names)
+
+
+def test_figures_have_shares_in_percent_as_tables_have(stored, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *given, **more: drawn.append(figure))
+    panels = compare(REPLICATION, stored["minilm_main"])
+    learning_curves("minilm_main", panels, tmp_path)
+    accuracy, divergence, _ = drawn[0].axes
+    assert accuracy.get_ylabel() == "test accuracy (%)"
+    assert accuracy.yaxis.get_major_formatter()(0.25) == "25"
+    assert "%" not in divergence.get_ylabel()
 
 
 def test_the_command_writes_the_same_files_every_time(

@@ -116,6 +116,7 @@ def test_the_parts_of_bars_are_named_once_above_the_first_bar_inside_the_axes(dr
 
 def test_a_point_is_what_was_sent_and_the_mean_of_the_last_rounds(draw, panels):
     (axis,) = draw(plot_accuracy_of_bytes, panels).axes
+    assert axis.get_ylabel() == "test accuracy, last 10 rounds (%)"
     _, dense, sparse, _ = axis.lines
     assert dense.get_xydata()[0] == pytest.approx([60, 3.25 / 6])
     assert sparse.get_xydata()[0] == pytest.approx([0.6, 2.75 / 6])
@@ -123,6 +124,7 @@ def test_a_point_is_what_was_sent_and_the_mean_of_the_last_rounds(draw, panels):
 
 def test_curves_are_over_what_was_sent_so_far(draw, panels):
     up, both = draw(plot_accuracy_over_bytes, panels).axes
+    assert up.get_ylabel() == both.get_ylabel() == "test accuracy (%)"
     for axis, spent in ((up, [20, 40, 60]), (both, [40, 80, 120])):
         assert axis.lines[0].get_xdata() == pytest.approx(spent)
         assert axis.lines[0].get_ydata() == pytest.approx([0.25, 0.625, 0.75])

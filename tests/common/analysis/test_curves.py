@@ -14,10 +14,17 @@ POSITIVE = (0, np.inf)
 
 
 def panel(
-    *, title="a panel", label="a label", bounds=POSITIVE, published=(), references=(), **curves
+    *,
+    title="a panel",
+    label="a label",
+    bounds=POSITIVE,
+    published=(),
+    references=(),
+    is_share=False,
+    **curves,
 ):
     arrays = {name: np.array(values, dtype=float) for name, values in curves.items()}
-    return Panel(title, label, arrays, bounds, dict(published), references)
+    return Panel(title, label, arrays, bounds, dict(published), references, is_share)
 
 
 def is_grey(colour):
@@ -65,7 +72,8 @@ def test_text_stays_text_and_names_panels_axes_arms_and_the_figure(svg):
     texts = ["".join(node.itertext()) for node in svg.iter() if node.tag.endswith("}text")]
     told = ["Heading", "0 % stragglers", "90 % stragglers", "training loss", "test accuracy"]
     assert {text: texts.count(text) for text in told} == dict.fromkeys(told, 1)
-    assert (texts.count("FedAvg"), texts.count("FedProx"), texts.count("published")) == (2, 2, 1)
+    names = ("FedAvg", "FedProx", "dotted: published")
+    assert [texts.count(name) for name in names] == [2, 2, 1]
     assert texts.count("round") == 2  # A column has one, below.
 
 
@@ -127,13 +135,52 @@ def test_a_row_names_every_arm_once_as_far_right_as_it_is(draw):
     assert labels(rows) == [[], ["b", "a"], ["b"], ["a"]]
 
 
-def test_published_is_named_once_a_row_and_only_where_it_is(draw):
+def test_that_dotted_is_published_is_told_once_a_row_below_names_and_only_where_it_is(draw):
     published = {name: Published(np.array([1]), np.array([0.5])) for name in "ab"}
     curves = {"a": [[0.1]], "b": [[0.2]]}
     having, without = panel(**curves, published=published), panel(**curves)
-    assert labels(draw([having, having])) == [[], ["published", "b", "a"]]
-    assert labels(draw([having, without])) == [["published"], ["b", "a"]]
+    note = "dotted: published"
+    assert labels(draw([having, having])) == [[], ["b", "a", note]]
+    assert labels(draw([having, without])) == [[note], ["b", "a"]]
     assert labels(draw([without, without])) == [[], ["b", "a"]]
+    assert labels(draw([without], [having])) == [[], ["b", "a", note]]
+
+
+def test_the_note_on_published_curves_has_no_line_and_no_arm_s_colour(draw):
+    published = {"a": Published(np.array([1]), np.array([0.5]))}
+    having, without = panel(a=[[0.1]], published=published), panel(a=[[0.1]])
+    assert len(draw([having]).artists) == len(draw([without]).artists)
+    (note,) = (text for text in draw([having]).axes[0].texts if "published" in text.get_text())
+    assert to_hex(note.get_color()) == "#000000"
+
+
+def ticks(axis):
+    """Returns what is written beside the vertical axis, from below, by where it stands."""
+    axis.figure.draw_without_rendering()
+    low, high = axis.get_ylim()
+    labels = zip(axis.get_yticks(), axis.get_yticklabels(), strict=True)
+    return {round(place, 9): label.get_text() for place, label in labels if low <= place <= high}
+
+
+def test_a_share_has_an_axis_in_percent_whatever_its_scale(draw):
+    curves = {"a": [[0.0, 0.9]]}
+    share, number = draw([panel(is_share=True, **curves)], [panel(**curves)]).axes
+    assert (share.get_ylabel(), number.get_ylabel()) == ("a label (%)", "a label")
+    assert ticks(share) == {0: "0", 0.2: "20", 0.4: "40", 0.6: "60", 0.8: "80"}
+    assert ticks(number)[0.2] == "0.2"
+    assert share.lines[0].get_ydata().tolist() == [0.0, 0.9]
+    (wide,) = draw([panel(is_share=True, a=[[0.0008, 0.9]])]).axes
+    assert wide.get_yscale() == "log"
+    assert ticks(wide) == {0.001: "0.1", 0.01: "1", 0.1: "10", 1: "100"}
+    assert {label.get_text() for label in wide.get_yticklabels(minor=True)} == {""}
+
+
+def test_a_tick_that_is_0_but_for_rounding_is_written_0(draw):
+    (axis,) = draw([panel(is_share=True, a=[[0.1, 0.5]])]).axes
+    written = axis.yaxis.get_major_formatter()
+    assert [written(value) for value in (5.5e-17, -5.5e-17, 0.29, 0.125)] == [
+        *("0", "0", "29", "12.5")
+    ]
 
 
 def test_an_arm_that_was_stopped_at_once_is_named_where_it_has_a_curve(draw):

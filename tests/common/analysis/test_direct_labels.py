@@ -79,8 +79,11 @@ def test_a_row_tells_every_name_once_and_in_the_last_panel_that_has_it(row):
             assert not any(name in right for right in row[place + 1 :])
 
 
-def labelled(shape, *lasts, x=9.0):
-    """Returns a figure with labels of curves, as many right of each axes as it has last values."""
+def labelled(shape, *lasts, x=9.0, note=()):
+    """Returns a figure with labels of curves, as many right of each axes as it has last values.
+
+    Axes of those places have a note.
+    """
     figure = Figure(figsize=(3 * shape[1], 2.2 * shape[0]), layout="constrained")
     grid = figure.subplots(*shape, squeeze=False, sharey="row")
     for axis in grid.flat:
@@ -92,7 +95,7 @@ def labelled(shape, *lasts, x=9.0):
         for axis, of in zip(grid.flat, lasts, strict=True)
     }
     before = figure.get_figwidth()
-    write_labels(figure, ends)
+    write_labels(figure, ends, {grid.flat[place]: "dotted: published" for place in note})
     return figure, before
 
 
@@ -125,6 +128,19 @@ def test_no_label_overlaps_another_or_axes_and_all_are_inside(shape, lasts):
         assert not any(box.overlaps(axis.bbox) for axis in figure.axes)
         assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
         assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1
+
+
+@pytest.mark.parametrize("lasts", [[0.0, 0.0, 0.9], [0.5] * 16, []])
+def test_a_note_stands_below_all_labels_and_has_no_line(lasts):
+    figure, _ = labelled((1, 2), [0.5], lasts, note=[1])
+    *names, note = boxes(figure)[1:]
+    (*_, text) = figure.axes[1].texts
+    assert (text.get_text(), text.get_color()) == ("dotted: published", "black")
+    assert all(note.y1 < name.y0 for name in names)
+    assert all(note.x0 == pytest.approx(name.x0, abs=2) for name in names)
+    assert figure.bbox.y0 <= note.y0
+    assert note.x1 <= figure.bbox.x1
+    assert len(figure.artists) == 2 * (1 + len(lasts))
 
 
 def test_the_figure_grows_by_the_labels_and_panels_keep_their_width():

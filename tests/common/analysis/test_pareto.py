@@ -53,7 +53,7 @@ def panel(title="a panel", **points):
 
 
 def plot(path, *panels):
-    plot_pareto(panels, path, ("MB up", "test accuracy"), (0, 1), "A title")
+    plot_pareto(panels, path, ("MB up", "test accuracy"), (0, 1), "A title", is_share=True)
 
 
 @pytest.fixture
@@ -120,7 +120,8 @@ def test_text_stays_text_and_panels_share_their_axes(tmp_path):
     plot(tmp_path / "figure.svg", panel("IID", a=point(1, 0.1)), panel("skewed", a=point(900, 0.9)))
     root = ET.parse(tmp_path / "figure.svg").getroot()
     texts = {"".join(node.itertext()) for node in root.iter() if node.tag.endswith("}text")}
-    assert texts >= {"A title", "IID", "skewed", "MB up", "test accuracy", "a", "100"}
+    assert texts >= {"A title", "IID", "skewed", "MB up", "test accuracy (%)", "a", "100"}
+    assert {"20", "40"} < texts
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg"])

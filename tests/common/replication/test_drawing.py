@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from toy_replication import AVG, FIGURES, POOLED, TOY, make_arm, make_run
 
 from common.replication.comparison import compare
-from common.replication.drawing import draw
+from common.replication.drawing import draw, shows_published
 
 LOSS = "training loss (nats)"
 
@@ -57,9 +57,9 @@ def test_text_stays_text_and_names_panels_axes_arms_and_the_figure(tmp_path):
     texts = {"".join(node.itertext()) for node in root.iter() if node.tag.endswith("}text")}
     assert texts >= {
         *(FIGURES["first"].title, "alpha = 0.1", "alpha = 2", "FedAvg", "FedProx, μ = 1"),
-        *("round", LOSS, "test accuracy"),
+        *("round", LOSS, "test accuracy (%)"),
     }
-    assert "published" not in texts
+    assert not any("published" in text for text in texts)
     ids = [node.get("id") or "" for node in root.iter()]
     # Two quantities of two arms, where there are two seeds.
     assert sum(id_.startswith("FillBetweenPolyCollection") for id_ in ids) == 4
@@ -76,7 +76,7 @@ def test_a_figure_has_a_row_for_every_metric_with_the_arms_that_have_it(drawn):
         [make_run((0.5,), metrics={"train_loss": (0.5,)}, **POOLED)],
     )
     shown = [(axis.get_ylabel(), len(axis.lines)) for axis in figure.axes]
-    assert shown == [(LOSS, 2), ("test accuracy", 2), ("drift", 1)]
+    assert shown == [(LOSS, 2), ("test accuracy (%)", 2), ("drift", 1)]
 
 
 def test_a_band_of_accuracies_stays_between_0_and_1(drawn):
@@ -105,6 +105,16 @@ def test_published_curves_are_drawn_where_there_are_some(drawn, with_published):
     assert [line.get_linestyle() == ":" for line in accuracy.lines] == [False, False, True]
     assert dotted(drawn(arms, name="second", toy=with_published)) == []
     assert dotted(drawn(arms, toy=with_published)) == []
+
+
+def test_whether_published_curves_are_drawn_can_be_told(with_published):
+    arms = [make_run(mu=mu, metrics={"train_loss": (1.0, 0.5)}) for mu in (0.5, 1.0)]
+    panels = compare(with_published, make_results(arms))
+    assert shows_published(with_published, panels, "first")
+    assert not shows_published(with_published, panels, "second")
+    assert not shows_published(with_published, panels, "first", ["num_rounds=2"])
+    others = compare(with_published, make_results(arms[:1]))
+    assert not shows_published(with_published, others, "first")
 
 
 def test_runs_that_differ_from_the_figures_are_told_and_not_compared_with_others(

@@ -136,6 +136,20 @@ def test_the_page_has_question_cost_figures_and_tables(whole):
     assert loss[0] == ["training loss (nats)", "Hills"]
 
 
+def test_the_page_tells_what_published_curves_are_and_where_to_read_whose(toy, tmp_path, page):
+    sweep = write_sweep(tmp_path / "sweep")
+    told = (
+        "A dotted curve is not of these runs: others published it, for the arm whose colour it "
+        "has; <code>published/README.md</code> of the baseline toy says who."
+    )
+    assert "dotted" not in page(sweep)[0]
+    toy.published.mkdir()
+    (toy.published / "first.csv").write_text("mu,round,test_accuracy\n1.0,1,0.5\n")
+    assert told in page(sweep)[0]
+    assert "dotted" not in page(sweep, experiment="second")[0]
+    assert "dotted" not in page(sweep, changed=["num_rounds=2"])[0]
+
+
 def test_all_but_the_main_tables_are_folded(tmp_path, page):
     text, _ = page(write_sweep(tmp_path / "sweep"))
     folded = text.partition("<details>")[2].partition("</details>")[0]

@@ -106,7 +106,7 @@ class CheckEveryRun(Callback):
         """
         loader = GlobalHydra.instance().config_loader()
         try:
-            for number, overrides in enumerate(_expand(config)):
+            for number, overrides in enumerate(expand_sweep(config)):
                 with composing():
                     run = loader.load_sweep_config(config, overrides)
                 output_dir = {"output_dir": str(Path(config.hydra.sweep.dir) / str(number))}
@@ -117,8 +117,12 @@ class CheckEveryRun(Callback):
             raise Refused(composition_problem(error, self._schema)) from None
 
 
-def _expand(config: DictConfig) -> list[list[str]]:
-    """Return the overrides of every run, as Hydra's own sweeper is going to expand them."""
+def expand_sweep(config: DictConfig) -> list[list[str]]:
+    """Return the overrides of every run of a sweep, as Hydra's own sweeper is going to expand them.
+
+    Args:
+        config: A composed configuration with Hydra's own part; Hydra is initialised.
+    """
     parameters = config.hydra.sweeper.params or {}
     swept = [f"{key}={value}" for key, value in parameters.items()]
     parser = OverridesParser.create(GlobalHydra.instance().config_loader())

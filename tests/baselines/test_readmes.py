@@ -30,6 +30,8 @@ ENTRIES = [
     "**Dataset:**",
     "**Training Hyperparameters:**",
 ]
+# What common/scaffold leaves to be said, and the address that it puts in a paper's place.
+PLACEHOLDER = re.compile(r"\bTODO\b|0000\.00000")
 
 pytestmark = pytest.mark.parametrize("folder", BASELINES, ids=lambda folder: folder.name)
 
@@ -79,6 +81,12 @@ def test_the_figure_is_that_of_the_page(folder):
     assert {figure.parent for figure in of_readme} <= {folder / "results"}
     ran = (folder / "results" / f"{first}.parquet").exists()
     assert (folder / "results" / f"{first}.png" in of_readme) == ran
+
+
+def test_what_has_results_has_no_placeholders(folder):
+    results = [*(folder / "results").glob("*.csv")]
+    said = readme(folder) + page(folder)
+    assert not (results and PLACEHOLDER.findall(said))
 
 
 def test_every_link_leads_somewhere(folder):

@@ -18,7 +18,7 @@ from common.analysis.results import Results
 from common.analysis.runs import load_runs
 from common.experiment import cli
 from common.experiment.config import read_default_config
-from common.experiment.sweep import _expand, config_values
+from common.experiment.sweep import config_values, expand_sweep
 from common.replication.comparison import compare
 from common.replication.tables import tables
 
@@ -83,7 +83,7 @@ def compose_sweep(name):
     runs, composed = [], {}
     with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
         sweep = hydra.compose("config", [f"+experiment={name}"], return_hydra_config=True)
-        for overrides in _expand(sweep):
+        for overrides in expand_sweep(sweep):
             values = dict(key.lstrip("+").split("=") for key in overrides)
             del values["experiment"]
             files = tuple(f"{key}={values.pop(key)}" for key in GROUPS if key in values)

@@ -25,6 +25,8 @@ SPELLING = (
 # Sorted before and after "common", short and as long as can be.
 NAMES = ["a", "my_method", "z9_" + "long" * 7 + "x"]
 
+PAGE_TESTS = "python -m pytest tests/baselines/test_readmes.py tests/docs/test_pages.py"
+
 
 @pytest.fixture
 def root(tmp_path):
@@ -162,6 +164,15 @@ def test_its_page_and_its_readme_have_the_sections_of_all(root):
         assert sections((root / made).read_text()) == sections((REPOSITORY / model).read_text())
 
 
+def test_what_is_left_to_say_is_marked(root):
+    """By the word that tests/baselines/test_readmes.py refuses beside stored results."""
+    new_baseline("my_method", root)
+    for made in ("docs/my_method.md", "baselines/my_method/README.md"):
+        text = (root / made).read_text()
+        assert re.findall(r"(\S+) say\b", text, re.IGNORECASE) == ["TODO:"] * text.count("TODO")
+        assert "TODO" in text
+
+
 def test_the_same_name_a_second_time_is_refused(root):
     new_baseline("my_method", root)
     before = files(root)
@@ -209,6 +220,19 @@ class TestInTheRepository:
             "python -m pytest -v tests/baselines/my_method tests/baselines/test_configs.py", copy
         )
         assert "::test_schema_and_table_have_the_same_keys[my_method] PASSED" in said
+
+    def test_its_page_and_its_readme_are_as_those_of_all(self, copy):
+        run(f"{PAGE_TESTS} -k my_method", copy)
+
+    def test_its_placeholders_are_refused_beside_results(self, copy):
+        results = copy / "baselines" / "my_method" / "results" / "first.csv"
+        results.parent.mkdir(exist_ok=True)
+        results.touch()
+        said = run(f"{PAGE_TESTS} -k my_method || true", copy)
+        results.unlink()
+        assert re.findall(r"^FAILED .*::(\S+)", said, re.MULTILINE) == [
+            "test_what_has_results_has_no_placeholders[my_method]"
+        ]
 
     def test_it_runs(self, copy):
         run("python -m my_method.main +experiment=smoke output_dir=smoke engine=inline", copy)

@@ -19,7 +19,7 @@ def outcomes(make_config, run, tmp_path_factory):
         run(make_config(output_dir=str(folder / name), **({"seed": 1} | changes)))
         return read_outcome(folder / name)
 
-    with ray_that_finds(folder / "data", folder / "cache", dataset._load):
+    with ray_that_finds(folder / "data", folder / "cache", dataset.generate):
         yield run_on_every_engine(outcome, EXPERIMENTS)
 
 

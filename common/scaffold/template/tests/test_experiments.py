@@ -15,7 +15,7 @@ from common.analysis.claims import load_claims
 from common.analysis.results import Results
 from common.analysis.runs import load_runs
 from common.experiment import cli
-from common.experiment.sweep import _expand
+from common.experiment.sweep import expand_sweep
 from common.replication.comparison import compare
 
 CONF = Path(new_baseline.__file__).parent / "conf"
@@ -36,7 +36,8 @@ def compose(monkeypatch):
 def sweep(name):
     """Return the overrides of every run of an experiment's sweep."""
     with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        return _expand(hydra.compose("config", [f"+experiment={name}"], return_hydra_config=True))
+        config = hydra.compose("config", [f"+experiment={name}"], return_hydra_config=True)
+        return expand_sweep(config)
 
 
 def test_every_sweep_is_a_figure():

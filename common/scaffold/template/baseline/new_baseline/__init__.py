@@ -1,1 +1,1 @@
-"""NewBaseline: say here which paper this replicates."""
+"""NewBaseline. TODO: say which paper this replicates."""

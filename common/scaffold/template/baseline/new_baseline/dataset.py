@@ -58,12 +58,20 @@ def load_dataset(config: NewBaselineConfig) -> FederatedDataset:
     Raises:
         UserInputError: The data cannot be had.
     """
-    return _load(config.synthetic_alpha, config.synthetic_beta, config.num_clients, config.seed)
+    return generate(config.synthetic_alpha, config.synthetic_beta, config.num_clients, config.seed)
 
 
 # Data that are read and partitioned come from common.data.load and common.partition.
 @lru_cache(maxsize=1)
-def _load(alpha: float, beta: float, num_clients: int, seed: int) -> FederatedDataset:
+def generate(alpha: float, beta: float, num_clients: int, seed: int) -> FederatedDataset:
+    """Return Synthetic(alpha, beta), kept until other data are asked for.
+
+    Args:
+        alpha: How much local models differ.
+        beta: How much local data differ.
+        num_clients: Number of clients.
+        seed: Of the data.
+    """
     arrays = synthetic(alpha, beta, num_clients, seed)
     assert arrays.natural_partition is not None  # Each client generates its own examples.
     return FederatedDataset(arrays, arrays.natural_partition)

@@ -29,6 +29,7 @@ def without_progress(printed):
     return "".join(line for line in printed.splitlines(True) if not _OF_A_RUN.match(line))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["concepts", "bandwidth"])
 def test_the_code_of_a_page_prints_what_stands_below_it(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

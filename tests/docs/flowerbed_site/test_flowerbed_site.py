@@ -16,6 +16,9 @@ from common.analysis.results import Results
 from common.analysis.runs import load_runs
 from common.replication.report import rebuild
 
+# A site is built in each.
+pytestmark = pytest.mark.slow
+
 CONF = 'extensions = ["myst_parser", "sphinx_design", "flowerbed_site"]\nmyst_heading_anchors = 4\n'
 INDEX = """# Start
 

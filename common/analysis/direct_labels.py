@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Annotation
+from scipy.optimize import isotonic_regression
 
 from common.analysis.style import label_colour
 
@@ -45,7 +46,7 @@ def spread(positions: Sequence[float], apart: float, low: float, high: float) ->
     """Move positions apart, by the least sum of squares, without changing their order.
 
     With ``z_i = y_i - i * apart``, in rising order of the positions, those that are apart are the
-    ``z`` that do not fall: an isotonic regression, which pooling adjacent violators solves.
+    ``z`` that do not fall: an isotonic regression.
 
     Args:
         positions: In any order; of equal ones, the first stays below.
@@ -59,26 +60,20 @@ def spread(positions: Sequence[float], apart: float, low: float, high: float) ->
     Raises:
         ValueError: There is not room enough.
     """
+    if not positions:
+        return []
     room = high - low - apart * max(0, len(positions) - 1)
     if room < 0:
         raise ValueError(
             f"high={high} is not allowed: it must be at least {low + apart * (len(positions) - 1)}."
         )
-    order = sorted(range(len(positions)), key=lambda place: positions[place])
-    pools: list[tuple[float, int]] = []  # Sum and number of neighbours that share their z.
-    for rank, place in enumerate(order):
-        total, count = positions[place] - rank * apart, 1
-        while pools and pools[-1][0] * count > total * pools[-1][1]:
-            before = pools.pop()
-            total, count = total + before[0], count + before[1]
-        pools.append((total, count))
+    order = np.argsort(positions, kind="stable")
+    steps = apart * np.arange(len(positions))
+    levels = isotonic_regression(np.asarray(positions, dtype=np.float64)[order] - steps).x
+    moved = np.empty(len(positions))
     # Least squares within bounds are those without, moved to the bounds.
-    levels = [
-        min(max(total / count, low), low + room) for total, count in pools for _ in range(count)
-    ]
-    moved = dict(zip(order, levels, strict=True))
-    ranks = {place: rank for rank, place in enumerate(order)}
-    return [moved[place] + ranks[place] * apart for place in range(len(positions))]
+    moved[order] = np.clip(levels, low, low + room) + steps
+    return [float(position) for position in moved]
 
 
 def named_once(row: Sequence[Collection[str]]) -> list[list[str]]:

@@ -37,6 +37,8 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sourcelink = False
+# Fetched from the pages, which a browser does not allow where the site is opened as a file.
+html_show_search_summary = False
 # A reader copies commands, not their prompts and what they print.
 copybutton_prompt_text = "$ "
 copybutton_only_copy_prompt_lines = True

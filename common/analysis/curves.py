@@ -134,6 +134,7 @@ def _note_published(axes: Sequence[Axes], panels: Sequence[Panel]) -> dict[Axes,
 def _draw(axis: Axes, panel: Panel, styles: Mapping[str, Mapping[str, Any]]) -> list[CurveEnd]:
     """Draw the curves of a panel, and return where those end that have a value."""
     ends = []
+    longest = max((curves.shape[1] for curves in panel.curves.values()), default=0)
     for name, curves in panel.curves.items():
         style = styles[name]
         band = {"color": style["color"], "alpha": 0.18, "linewidth": 0}
@@ -153,7 +154,8 @@ def _draw(axis: Axes, panel: Panel, styles: Mapping[str, Mapping[str, Any]]) -> 
         finite = np.flatnonzero(np.isfinite(values))
         if len(finite):
             last = finite[-1]
-            x = float(rounds[last]) if len(rounds) > 1 else None
+            # From a curve shorter than others, a line to its label would look like more of it.
+            x = float(rounds[last]) if rounds[last] == longest > 1 else None
             ends.append(CurveEnd(name, x, float(values[last]), style))
         if name in panel.published:
             axis.plot(*panel.published[name], color=style["color"], linestyle=":", linewidth=0.9)

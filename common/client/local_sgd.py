@@ -128,7 +128,7 @@ def batches(order: Tensor, batch_size: int, least: int) -> Iterator[Tensor]:
 
     Args:
         order: int64 [examples].
-        batch_size: B.
+        batch_size: Examples of a mini-batch, B.
         least: A smaller last batch joins the one before, if there is one: BatchNorm cannot
             normalise a single example whose feature map is a single pixel.
 

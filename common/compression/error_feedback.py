@@ -42,7 +42,7 @@ class ErrorFeedback:
     Without momentum all that was sent and the residual add up to all updates.
 
     Attributes:
-        compressor: C. A random one sends its entries unscaled.
+        compressor: The compressor C. A random one sends its entries unscaled.
         momentum: m, in [0, 1).
         factor_masking: Set u = 0 where an entry was sent (there, section 3.3); nothing to do
             without momentum.

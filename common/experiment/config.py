@@ -58,9 +58,9 @@ class ExperimentConfig(BaseModel):
     """Keys that every baseline has. A baseline's own schema derives from this one.
 
     Attributes:
-        num_clients: N.
+        num_clients: Number of clients, N.
         clients_per_round: K, the cohort of a round, at most ``num_clients``.
-        num_rounds: T.
+        num_rounds: Number of rounds, T.
         num_epochs: E, the local epochs.
         batch_size: B, the examples of a local step.
         learning_rate: eta of the clients, > 0.

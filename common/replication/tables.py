@@ -139,7 +139,8 @@ def tables(replication: Replication, panels: Panels, experiment: str) -> Tables:
 def _tail_means(panels: Panels, metric: Metric, tail: int) -> Table:
     seeds = _seeds(panels)
     rounds = _last_rounds(panels, tail)
-    caption = f"Mean over the {rounds} of {_name_seeds(seeds)}{_interval(seeds)}:"
+    of_seeds = f"{_name_seeds(panels)}{_interval(seeds)}"
+    caption = f"Mean over the {rounds} of {of_seeds}{_lengths(panels)}:"
     of_curve = partial(tail_mean, tail=tail)
     return _means_over_seeds(panels, metric.label, caption, metric, of_curve)
 
@@ -147,7 +148,7 @@ def _tail_means(panels: Panels, metric: Metric, tail: int) -> Table:
 def _reduced(panels: Panels, reduction: _Reduction) -> Table:
     seeds = _seeds(panels)
     mean = "mean of " if len(seeds) > 1 else ""
-    caption = f"{_capital(reduction.name)}, {mean}{_name_seeds(seeds)}{_interval(seeds)}:"
+    caption = f"{_capital(reduction.name)}, {mean}{_name_seeds(panels)}{_interval(seeds)}:"
     having = arms_with(panels, reduction.metric)
     return _means_over_seeds(having, reduction.name, caption, reduction.metric, reduction.of_curve)
 
@@ -227,8 +228,15 @@ def _seeds(panels: Panels) -> list[int]:
     return sorted({seed for arms in panels.values() for arm in arms.values() for seed in arm.seeds})
 
 
-def _name_seeds(seeds: Sequence[int]) -> str:
-    return f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds"
+def _name_seeds(panels: Panels) -> str:
+    of_arms = [arm.seeds for arms in panels.values() for arm in arms.values()]
+    fewest, most = (extreme(map(len, of_arms)) for extreme in (min, max))
+    if fewest < most:
+        return f"{fewest} to {most} seeds an arm"
+    seeds = _seeds(panels)
+    if most < len(seeds):
+        return f"{most} seed{'s' * (most > 1)} an arm"
+    return f"seed {seeds[0]}" if most == 1 else f"{most} seeds"
 
 
 def _interval(seeds: Sequence[int]) -> str:
@@ -246,3 +254,10 @@ def _last_rounds(panels: Panels, tail: int) -> str:
     most = max(counts)
     last_rounds = f"last {most} rounds" if most > 1 else "last round"
     return last_rounds if len(counts) == 1 else f"{last_rounds}, or all of fewer,"
+
+
+def _lengths(panels: Panels) -> str:
+    """Say how many rounds arms have, where some have more than others that have rounds at all."""
+    arms = [runs for arms in panels.values() for runs in arms.values()]
+    lengths = sorted({runs.curves(TEST_ACCURACY.name).shape[1] for runs in arms} - {1})
+    return f"; arms have {lengths[0]} to {lengths[-1]} rounds" if len(lengths) > 1 else ""

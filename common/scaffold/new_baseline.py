@@ -76,9 +76,11 @@ def require_name(name: str, root: Path, places: Mapping[Path, Path] | None = Non
     if len(name) > MAX_LENGTH or not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name):
         raise UserInputError(
             f"name={name!r} is not allowed: it must be at most {MAX_LENGTH} lower-case letters, "
-            "digits and single underscores between them, a letter first."
+            "digits and single underscores between them, a letter first, as in "
+            "`make new-baseline name=my_method`."
         )
-    for path in places if places is not None else _places(name, root):
+    written = places if places is not None else _places(name, root)
+    for path in (*written, root / "docs" / f"{name}.py"):
         if path.exists():
             raise UserInputError(
                 f"name={name!r} is not allowed: it must be new, but {path.relative_to(root)} is "
@@ -88,8 +90,8 @@ def require_name(name: str, root: Path, places: Mapping[Path, Path] | None = Non
     is_module = find_spec(name) is not None or (root / "tests/support" / f"{name}.py").exists()
     if keyword.iskeyword(name) or is_module or (root / name).exists():
         raise UserInputError(
-            f"name={name!r} is not allowed: it must mean nothing to Python yet, but is a "
-            f"{'keyword' if keyword.iskeyword(name) else 'module'}."
+            f"name={name!r} is not allowed: it must be new to Python, but there is a "
+            f"{'keyword' if keyword.iskeyword(name) else 'module'} of that name."
         )
 
 

@@ -75,8 +75,8 @@ class FedAvgOptions(TypedDict, total=False):
 
     Attributes:
         clients_per_round: As for :class:`FedAvg`, and so are the others.
-        num_epochs: E.
-        stragglers_fraction: p.
+        num_epochs: Local epochs, E.
+        stragglers_fraction: Part of a cohort that cannot do all epochs, p.
         seed: The run's seed.
         on_client_failure: "end" or "leave_out".
         aggregation: What becomes of the models.
@@ -106,7 +106,7 @@ class FedAvg(Strategy):
     Args:
         nodes: Flower node id of every client; the index is the partition id.
         num_examples: n_k of every client; a client that reports another number fails.
-        clients_per_round: K.
+        clients_per_round: Clients of a cohort, K.
         num_epochs: E, local epochs.
         stragglers_fraction: p, in [0, 1]; exactly round(K (1 - p)) of a cohort do not straggle.
         seed: The run's seed.

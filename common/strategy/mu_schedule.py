@@ -24,7 +24,7 @@ class MuSchedule:
         shape: How mu goes.
         mu: Where it starts, >= 0.
         mu_final: Where it ends, >= 0; a constant one does not go there.
-        num_rounds: T.
+        num_rounds: Number of rounds, T.
     """
 
     shape: MuScheduleShape

@@ -8,6 +8,9 @@ document.addEventListener("DOMContentLoaded", () => {
   const { baseline, words } = form.elements;
   const count = form.querySelector(".claims-count");
 
+  // "µ=1", with the sign of the unit that keyboards have, is "μ = 1".
+  const plain = (text) => text.normalize("NFKC").toLowerCase().replace(/\s*=\s*/g, "=");
+
   const restore = () => {
     const chosen = new URLSearchParams(location.search);
     const verdicts = chosen.get("verdict");
@@ -33,10 +36,10 @@ document.addEventListener("DOMContentLoaded", () => {
 
   const filter = () => {
     const verdicts = new Set(boxes.filter((box) => box.checked).map((box) => box.value));
-    const wanted = words.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const wanted = plain(words.value).split(/\s+/).filter(Boolean);
     let shown = 0;
     for (const row of rows) {
-      const text = row.textContent.toLowerCase();
+      const text = plain(row.textContent);
       const isShown =
         verdicts.has(row.dataset.verdict) &&
         (!baseline.value || row.dataset.baseline === baseline.value) &&

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 from browser import phone, prefer_colours, served, visit, without_scripts
@@ -39,6 +40,7 @@ def site():
         text=True,
     )
     if build.returncode:
+        rmtree(SITE)  # As in the Makefile: what warned must be read again.
         pytest.fail(f"the site does not build:\n{build.stdout}", pytrace=False)
     return SITE
 
@@ -136,6 +138,13 @@ class TestClaims:
         assert_is_told(table, len(json.loads(CLAIMS[baseline].read_text())))
         table.choose_baseline("")
         assert_is_told(table, read_claims().total())
+
+    def test_by_the_sign_of_micro_and_without_spaces(self, table):
+        table.open()
+        table.write("\u00b5=0")
+        expected = [row["text"] for row in table.rows() if "\u03bc = 0" in row["text"]]
+        assert [row["text"] for row in table.shown()] == expected
+        assert expected
 
     def test_by_words_in_any_order_and_case(self, table):
         table.open()

@@ -76,7 +76,7 @@ class FailureDetector:
 
     Args:
         thresholds: What counts as a failure.
-        num_classes: C.
+        num_classes: Number of classes, C.
     """
 
     def __init__(self, thresholds: FailureThresholds, num_classes: int) -> None:

@@ -151,7 +151,7 @@ class ExactLayer:
         a: Key of A, shape [r, in].
         b: Key of B, shape [out, r].
         residual: Key of R, shape [out, in].
-        scaling: s.
+        scaling: What B A is multiplied by, s.
     """
 
     a: str

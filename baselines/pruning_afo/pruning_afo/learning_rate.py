@@ -31,7 +31,7 @@ def learning_rate_at(round: int, num_rounds: int, initial: float, steps: str) ->
 
     Args:
         round: From 1.
-        num_rounds: T.
+        num_rounds: Number of rounds, T.
         initial: eta of the first round.
         steps: As for :func:`parse_steps`: with 0.4 of 50 rounds, round 21 is the first at a tenth.
 

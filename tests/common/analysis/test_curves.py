@@ -304,3 +304,16 @@ def test_a_reference_is_grey_however_many_rounds_it_has(draw):
     assert [line.get_linestyle() != "-" for line in figure.axes[0].lines] == [False, True, True]
     (texts,) = ({text.get_text(): text.get_color() for text in a.texts} for a in figure.axes)
     assert {name for name, colour in texts.items() if is_grey(colour)} == {"anchor"}
+
+
+def test_no_line_leads_to_the_label_of_a_shorter_curve(tmp_path, monkeypatch):
+    ends = {}
+    monkeypatch.setattr(
+        "common.analysis.curves.write_labels",
+        lambda figure, of_axes, notes: ends.update(
+            {end.name: end.x for of_axis in of_axes.values() for end in of_axis}
+        ),
+    )
+    curves = {"long": np.ones((1, 20)), "short": np.zeros((1, 3)), "once": np.ones((1, 1))}
+    plot_panels([[Panel("", "loss", curves, (0, 1))]], tmp_path / "figure.svg")
+    assert ends == {"long": 20.0, "short": None, "once": None}

@@ -70,7 +70,12 @@ def test_differences_are_of_the_same_seeds_only():
     others = [make_run(curve, seed=seed) for seed, curve in enumerate(curves(HIGH), 1)]
     made = markdown(make_arm(curves(LOW), **AVG), others)
     assert lines(made, "with its 95 % interval:")[-1] == ["FedProx, μ = 1", "other seeds"]
-    assert made.startswith("Mean over the last 10 rounds of 6 seeds, ")
+    assert made.startswith("Mean over the last 10 rounds of 5 seeds an arm, ")
+
+
+def test_arms_of_more_seeds_than_others_are_told():
+    made = markdown(make_arm(curves(LOW), **AVG), make_arm(curves(HIGH)[:1]))
+    assert made.startswith("Mean over the last 10 rounds of 1 to 5 seeds an arm, ")
 
 
 def test_differences_are_to_the_arm_that_the_figure_names():
@@ -121,7 +126,10 @@ def test_arms_of_fewer_rounds_than_others_are_averaged_over_those():
     short = make_arm([(0.25, 0.75), (0.25, 0.75)], **POOLED)
     single = make_arm([(0.75,), (0.75,)], **AVG)
     made = markdown(long, short, single)
-    heading = "Mean over the last 10 rounds, or all of fewer, of 2 seeds, ± the 95 % interval:"
+    heading = (
+        "Mean over the last 10 rounds, or all of fewer, of 2 seeds, ± the 95 % interval; "
+        "arms have 2 to 12 rounds:"
+    )
     assert lines(made, heading)[2:] == [
         ["FedAvg", "75.0 ± 0.0"],
         ["pooled data", "50.0 ± 0.0"],

@@ -20,7 +20,7 @@ from common.scaffold.new_baseline import new_baseline, require_name
 
 SPELLING = (
     "it must be at most 32 lower-case letters, digits and single underscores between them, a "
-    "letter first."
+    "letter first, as in `make new-baseline name=my_method`."
 )
 # Sorted before and after "common", short and as long as can be.
 NAMES = ["a", "my_method", "z9_" + "long" * 7 + "x"]
@@ -84,7 +84,8 @@ def test_a_name_that_means_something_already_is_refused(root, name, what):
     (root / "tests" / "support").mkdir(parents=True)
     (root / "tests" / "support" / "refusal.py").touch()
     assert refusal(new_baseline, name, root) == (
-        f"name={name!r} is not allowed: it must mean nothing to Python yet, but is a {what}."
+        f"name={name!r} is not allowed: it must be new to Python, but there is a {what} of that "
+        "name."
     )
 
 

@@ -8,12 +8,10 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from docutils import nodes
-from docutils.statemachine import StringList
 from sphinx.application import Sphinx
-from sphinx.directives.other import TocTree
 
 from flowerbed_site import repository
+from flowerbed_site.toctree import MadeToctree
 
 
 def setup(app: Sphinx) -> None:
@@ -22,16 +20,12 @@ def setup(app: Sphinx) -> None:
     app.connect("builder-inited", _write_pages)
 
 
-class ApiToctree(TocTree):
+class ApiToctree(MadeToctree):
     """A toctree of every package's page."""
 
-    has_content = False
-
-    def run(self) -> list[nodes.Node]:
-        """Return what a toctree of these pages gives."""
-        lines = [f"{path.name} <api/{path.name}>" for path in packages()]
-        self.content = StringList(lines, source="packages")
-        return list(super().run())
+    def entries(self) -> list[str]:
+        """Return an entry a package."""
+        return [f"{path.name} <api/{path.name}>" for path in packages()]
 
 
 def packages() -> list[Path]:

@@ -1,7 +1,7 @@
 """Pictures that are made of results stand in a page as SVG, whose text can be selected."""
 
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -85,10 +85,8 @@ def _drawings_of(replication: Replication) -> dict[Path, Draw]:
     made: dict[Path, Draw] = {}
     for experiment, results in repository.stored(replication.package).items():
         panels = compare(replication, results)
-        made[replication.results / f"{experiment}.png"] = (
-            lambda file, panels=panels, experiment=experiment: draw(  # type: ignore[misc]
-                replication, panels, experiment, file
-            )
+        made[replication.results / f"{experiment}.png"] = partial(
+            draw, replication, panels, experiment
         )
         for more in more_figures(replication, panels, experiment):
             made[replication.results / f"{experiment}.{more.name}.png"] = more.draw

@@ -4,9 +4,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from docutils.statemachine import StringList
 from sphinx.application import Sphinx
-from sphinx.directives.other import TocTree
 from sphinx.environment import BuildEnvironment
 
 from common.analysis.generated_parts import fill_parts
@@ -14,6 +12,7 @@ from common.replication.definition import Replication
 from common.replication.pages import page_parts
 from flowerbed_site import benchmarks, repository
 from flowerbed_site.links import rewrite_links
+from flowerbed_site.toctree import MadeToctree
 
 _FRONT_MATTER: Final = re.compile(r"\A---\n.*?\n---\n+", re.DOTALL)
 # The audit has a heading a claim: too many for the contents beside a page.
@@ -38,16 +37,12 @@ def setup(app: Sphinx) -> None:
     app.connect("source-read", _complete)
 
 
-class BaselinesToctree(TocTree):
+class BaselinesToctree(MadeToctree):
     """A toctree of every baseline's page, under the name of its package."""
 
-    has_content = False
-
-    def run(self) -> list[object]:  # type: ignore[override]
-        """Return what a toctree of these pages gives."""
-        lines = [f"{name} <{its.page.stem}>" for name, its in repository.replications().items()]
-        self.content = StringList(lines, source="baselines")
-        return list(super().run())
+    def entries(self) -> list[str]:
+        """Return an entry a baseline."""
+        return [f"{name} <{its.page.stem}>" for name, its in repository.replications().items()]
 
 
 def running_page(replication: Replication) -> Path:
